@@ -1,0 +1,50 @@
+"""Theory of non-contrastive self-supervised learning, executable.
+
+Every public name is reachable as ``ssltheory.<name>`` and its module is imported at first use, so that
+``import ssltheory`` stays fast and never imports torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "moments": ["SecondMoments", "second_moments", "gaussian_moments"],
+    "digits": ["load_digits", "augment", "digit_views"],
+    "linear": ["LinearProblem"],
+    "flow": ["integrate"],
+    "iteration": ["Outcome", "Trajectory", "iterate"],
+    "ensemble": ["Rest", "flow_to_rest", "iterate_to_rest"],
+    "ledger": [
+        "Claim",
+        "Ledger",
+        "at_least",
+        "at_most",
+        "claim",
+        "close_to",
+        "equal_to",
+        "glue",
+        "inside",
+        "load_ledger",
+    ],
+    "explorers": ["Choice", "Panel", "Scene", "Slider", "explorer"],
+}
+_SUBMODULES = [*_MODULES, "diagnostics", "figures", "scalar", "siamese"]
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted({*_HOME, *_SUBMODULES})  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that defines ``name`` and return it (PEP 562)."""
+    if name in _HOME:
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module 'ssltheory' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted({*globals(), *_HOME, *_SUBMODULES})
