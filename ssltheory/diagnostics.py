@@ -1,0 +1,232 @@
+"""How far a set of embeddings has collapsed, and what can still be read from it.
+
+Embeddings are the rows of an array of shape (..., N, n): N samples, n features, any leading batch. No single number
+here detects every collapse: those that ignore scale cannot see embeddings that all shrink to one point, and those
+that see scale cannot see rank. The book reports them together.
+"""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Integer, Num
+
+__all__ = [
+    "center_norm",
+    "effective_rank",
+    "feature_spread",
+    "knn_accuracy",
+    "linear_probe_accuracy",
+    "participation_ratio",
+    "spectrum",
+]
+
+
+def spectrum(z: Num[np.ndarray, "*batch N n"], *, centred: bool = True) -> Float[np.ndarray, "*batch n"]:
+    r"""Eigenvalues, in descending order, of the second moments of embeddings.
+
+    .. math:: \Sigma = \frac1N \sum_i (z_i - \bar z)(z_i - \bar z)^\top
+
+    with :math:`\bar z` the mean embedding when ``centred`` and zero otherwise. All eigenvalues vanish in total
+    collapse; some of them vanish in dimensional collapse.
+
+    Args:
+        z: embeddings, shape (..., N, n).
+        centred: subtract the mean embedding (covariance) or not (second moments).
+
+    Raises:
+        ValueError: ``z`` has fewer than two dimensions, no sample, no feature, or a non-finite entry.
+    """
+    z = _embeddings("z", z)
+    if centred:
+        z = z - z.mean(axis=-2, keepdims=True)
+    # Squared singular values keep the relative accuracy that the eigenvalues of a product would lose.
+    squares = np.linalg.svd(z, compute_uv=False) ** 2 / z.shape[-2]
+    missing = z.shape[-1] - squares.shape[-1]
+    return np.pad(squares, [(0, 0)] * (squares.ndim - 1) + [(0, missing)])
+
+
+def effective_rank(eigenvalues: Num[np.ndarray, "*batch n"]) -> Float[np.ndarray, "*batch"]:
+    r"""Exponential of the entropy of a spectrum: the number of directions that embeddings fill.
+
+    .. math:: \exp\Bigl(-\sum_k p_k \log p_k\Bigr), \qquad p_k = \lambda_k / \textstyle\sum_j \lambda_j
+
+    It lies between 1 (one direction) and n (all alike) and ignores scale. A spectrum that is exactly zero has
+    rank 0. Source: Roy and Vetterli (2007), who take singular values where we take eigenvalues.
+
+    Args:
+        eigenvalues: nonnegative, in any order, shape (..., n).
+
+    Raises:
+        ValueError: an eigenvalue is negative or not finite.
+    """
+    share, total = _shares(eigenvalues)
+    entropy = -np.sum(share * np.log(np.where(share > 0, share, 1.0)), axis=-1)
+    return np.where(total > 0, np.exp(entropy), 0.0)
+
+
+def participation_ratio(eigenvalues: Num[np.ndarray, "*batch n"]) -> Float[np.ndarray, "*batch"]:
+    r"""Squared sum over sum of squares of a spectrum, a second count of the directions in use.
+
+    .. math:: \Bigl(\sum_k \lambda_k\Bigr)^2 \Big/ \sum_k \lambda_k^2
+
+    It lies between 1 and n, never exceeds :func:`effective_rank`, and ignores scale. A spectrum that is exactly zero
+    has ratio 0.
+
+    Args:
+        eigenvalues: nonnegative, in any order, shape (..., n).
+
+    Raises:
+        ValueError: an eigenvalue is negative or not finite.
+    """
+    share, total = _shares(eigenvalues)
+    return np.where(total > 0, 1.0 / np.where(total > 0, np.sum(share**2, axis=-1), 1.0), 0.0)
+
+
+def feature_spread(z: Num[np.ndarray, "*batch N n"]) -> Float[np.ndarray, "*batch"]:
+    r"""Mean standard deviation of a feature, relative to the length of an embedding.
+
+    .. math:: \frac{1}{\sqrt n} \sum_{k=1}^n \operatorname{std}(z_k) \Big/ \sqrt{\mathbb E|z|^2}
+
+    It is 0 when all embeddings coincide and 1 when they are centred and every feature has the same variance.
+    Multiplying all embeddings by one number leaves it as it is; moving them away from the origin lowers it. It is 0
+    by convention where every embedding is zero.
+
+    Args:
+        z: embeddings, shape (..., N, n).
+
+    Raises:
+        ValueError: as :func:`spectrum`.
+    """
+    z = _embeddings("z", z)
+    length = np.sqrt(np.mean(np.sum(z**2, axis=-1), axis=-1))
+    deviation = z.std(axis=-2).sum(axis=-1) / np.sqrt(z.shape[-1])
+    return np.where(length > 0, deviation / np.where(length > 0, length, 1.0), 0.0)
+
+
+def center_norm(z: Num[np.ndarray, "*batch N n"]) -> Float[np.ndarray, "*batch"]:
+    r"""Length of the mean embedding relative to the root mean square length of an embedding.
+
+    .. math:: |\mathbb E z| \big/ \sqrt{\mathbb E |z|^2}
+
+    It is 1 exactly when all embeddings coincide and 0 when they are centred. It is 1 by convention where every
+    embedding is zero. A small value does not exclude collapse: two opposite points have centre 0.
+
+    Args:
+        z: embeddings, shape (..., N, n).
+
+    Raises:
+        ValueError: as :func:`spectrum`.
+    """
+    z = _embeddings("z", z)
+    length = np.sqrt(np.mean(np.sum(z**2, axis=-1), axis=-1))
+    center = np.linalg.norm(z.mean(axis=-2), axis=-1)
+    return np.where(length > 0, np.minimum(center / np.where(length > 0, length, 1.0), 1.0), 1.0)
+
+
+def knn_accuracy(
+    z: Num[np.ndarray, "N n"],
+    labels: Integer[np.ndarray, "N"],
+    z_test: Num[np.ndarray, "M n"],
+    labels_test: Integer[np.ndarray, "M"],
+    *,
+    neighbours: int = 5,
+) -> float:
+    r"""Share of test embeddings whose nearest training embeddings (Euclidean) vote for the right class.
+
+    Unchanged by rotating, shifting or rescaling all embeddings together.
+
+    Args:
+        z, labels: training embeddings (N, n) and their classes (N,).
+        z_test, labels_test: the same for the test set.
+        neighbours: the number of voters, at most N.
+
+    Raises:
+        ValueError: shapes disagree, a non-finite entry, fewer than two classes, or ``neighbours`` outside 1 to N.
+    """
+    z, labels, z_test, labels_test = _labelled(z, labels, z_test, labels_test)
+    if not 1 <= neighbours <= len(z):
+        raise ValueError(f"neighbours: got {neighbours}, need between 1 and the {len(z)} training embeddings")
+    from sklearn.neighbors import KNeighborsClassifier
+
+    return float(KNeighborsClassifier(neighbours).fit(z, labels).score(z_test, labels_test))
+
+
+def linear_probe_accuracy(
+    z: Num[np.ndarray, "N n"],
+    labels: Integer[np.ndarray, "N"],
+    z_test: Num[np.ndarray, "M n"],
+    labels_test: Integer[np.ndarray, "M"],
+    *,
+    scale: Literal["total", "feature", "none"] = "total",
+    penalty: float = 1e-3,
+) -> float:
+    r"""Share of test embeddings that a linear classifier, fitted to the training embeddings, puts in the right class.
+
+    One-hot targets :math:`t_i` are fitted by ridge regression with an unpenalised intercept,
+
+    .. math:: \min_{W, b} \frac1N \sum_i |W z_i + b - t_i|^2 + \mu |W|^2,
+
+    and the largest output names the class. What ``scale`` undoes beforehand matters for collapsed embeddings:
+    ``"none"`` leaves the embeddings, so that those of vanishing size are useless; ``"total"`` divides all features
+    by one number, the root mean square length, so that rank and centre still count; ``"feature"`` standardises each
+    feature, so that a direction of vanishing variance counts as much as any other.
+
+    Args:
+        z, labels: training embeddings (N, n) and their classes (N,).
+        z_test, labels_test: the same for the test set.
+        scale: what to divide by, computed on the training embeddings.
+        penalty: the ridge penalty :math:`\mu` >= 0.
+
+    Raises:
+        ValueError: shapes disagree, a non-finite entry, fewer than two classes, an unknown ``scale``, or a negative
+            ``penalty``.
+    """
+    z, labels, z_test, labels_test = _labelled(z, labels, z_test, labels_test)
+    if scale not in ("total", "feature", "none"):
+        raise ValueError(f'scale: got {scale!r}, need "total", "feature" or "none"')
+    if not (np.isfinite(penalty) and penalty >= 0):
+        raise ValueError(f"penalty: got {penalty}, need a finite number >= 0")
+    from sklearn.linear_model import RidgeClassifier
+
+    factor: np.ndarray = np.ones(())
+    if scale == "total":
+        factor = np.sqrt(np.mean(np.sum(z**2, axis=-1)))
+    elif scale == "feature":
+        factor = z.std(axis=0)
+    factor = np.where(factor > 0, factor, 1.0)
+    probe = RidgeClassifier(alpha=penalty * len(z)).fit(z / factor, labels)
+    return float(probe.score(z_test / factor, labels_test))
+
+
+def _embeddings(name: str, z: Num[np.ndarray, "*batch N n"]) -> Float[np.ndarray, "*batch N n"]:
+    z = np.asarray(z, dtype=float)
+    if z.ndim < 2 or z.shape[-2] < 1 or z.shape[-1] < 1:
+        raise ValueError(f"{name}: got shape {z.shape}, need (..., samples, features) with at least one of each")
+    if not np.isfinite(z).all():
+        raise ValueError(f"{name}: got {np.count_nonzero(~np.isfinite(z))} non-finite entries, need none")
+    return z
+
+
+def _shares(eigenvalues: Num[np.ndarray, "*batch n"]) -> tuple[np.ndarray, np.ndarray]:
+    eigenvalues = np.asarray(eigenvalues, dtype=float)
+    if eigenvalues.ndim < 1 or eigenvalues.shape[-1] < 1:
+        raise ValueError(f"eigenvalues: got shape {eigenvalues.shape}, need (..., n) with n >= 1")
+    if not (np.isfinite(eigenvalues).all() and (eigenvalues >= 0).all()):
+        raise ValueError(f"eigenvalues: got values from {eigenvalues.min()} to {eigenvalues.max()}, need finite >= 0")
+    largest = eigenvalues.max(axis=-1, keepdims=True)
+    scaled = eigenvalues / np.where(largest > 0, largest, 1.0)
+    total = scaled.sum(axis=-1)
+    return scaled / np.where(total > 0, total, 1.0)[..., None], total
+
+
+def _labelled(z, labels, z_test, labels_test) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    z, z_test = _embeddings("z", z), _embeddings("z_test", z_test)
+    labels, labels_test = np.asarray(labels), np.asarray(labels_test)
+    if z.ndim != 2 or z_test.ndim != 2 or z.shape[1] != z_test.shape[1]:
+        raise ValueError(f"z and z_test: got shapes {z.shape} and {z_test.shape}, need (N, n) and (M, n)")
+    for name, values, rows in (("labels", labels, len(z)), ("labels_test", labels_test, len(z_test))):
+        if values.shape != (rows,):
+            raise ValueError(f"{name}: got shape {values.shape}, need ({rows},), one class for each embedding")
+    if len(np.unique(labels)) < 2:
+        raise ValueError(f"labels: got {len(np.unique(labels))} class, need at least two")
+    return z, labels, z_test, labels_test

@@ -1,0 +1,185 @@
+"""Laws of the collapse diagnostics: invariances, bounds, limits, agreement with direct computation."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from ssltheory.diagnostics import (
+    center_norm,
+    effective_rank,
+    feature_spread,
+    knn_accuracy,
+    linear_probe_accuracy,
+    participation_ratio,
+    spectrum,
+)
+
+eigenvalues = arrays(float, st.integers(1, 8), elements=st.floats(0, 1e6)).filter(lambda s: s.max() > 0)
+
+
+def cloud(seed, count=40, n=5):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((count, n)) @ rng.standard_normal((n, n)) + rng.standard_normal(n)
+
+
+def rotation(seed, n=5):
+    return np.linalg.qr(np.random.default_rng(seed).standard_normal((n, n)))[0]
+
+
+def blobs(seed, spread=0.1):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, 120)
+    return np.eye(3, 5)[labels] + spread * rng.standard_normal((120, 5)), labels
+
+
+@given(eigenvalues, st.floats(1e-6, 1e6))
+@settings(deadline=None)
+def test_ranks_are_ordered_bounded_and_scale_free(s, factor):
+    rank, ratio = effective_rank(s), participation_ratio(s)
+    assert 1 - 1e-9 <= ratio <= rank + 1e-9 <= len(s) + 2e-9
+    assert effective_rank(factor * s) == pytest.approx(rank)
+    assert participation_ratio(factor * s) == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_equal_eigenvalues_are_counted_exactly(k):
+    s = np.r_[np.full(k, 0.3), np.zeros(4)]
+    assert effective_rank(s) == pytest.approx(k)
+    assert participation_ratio(s) == pytest.approx(k)
+
+
+def test_no_spectrum_has_rank_zero_and_tiny_ones_keep_theirs():
+    assert effective_rank(np.zeros(3)) == participation_ratio(np.zeros(3)) == 0
+    assert effective_rank(np.full(3, 1e-300)) == pytest.approx(3)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_spectrum_agrees_with_eigenvalues_of_the_moments(centred):
+    z = cloud(0)
+    moments = np.cov(z.T, bias=True) if centred else z.T @ z / len(z)
+    np.testing.assert_allclose(spectrum(z, centred=centred), np.linalg.eigvalsh(moments)[::-1], rtol=1e-10)
+
+
+@pytest.mark.parametrize("measure", [spectrum, lambda z: spectrum(z, centred=False), center_norm])
+def test_rotating_the_embeddings_changes_nothing(measure):
+    z = cloud(1)
+    np.testing.assert_allclose(measure(z @ rotation(2)), measure(z), rtol=1e-10)
+
+
+@pytest.mark.parametrize("measure", [feature_spread, center_norm, lambda z: effective_rank(spectrum(z))])
+@pytest.mark.parametrize("factor", [-3.0, 1e-8, 1e8])
+def test_rescaling_the_embeddings_changes_nothing(measure, factor):
+    z = cloud(3)
+    np.testing.assert_allclose(measure(factor * z), measure(z), rtol=1e-10)
+
+
+def test_the_trace_of_the_spectrum_and_the_center_share_the_length():
+    z = cloud(4)
+    length = np.mean(np.sum(z**2, axis=1))
+    assert spectrum(z).sum() / length + center_norm(z) ** 2 == pytest.approx(1)
+    assert spectrum(z, centred=False).sum() == pytest.approx(length)
+
+
+def test_spread_is_at_most_what_the_center_leaves():
+    z = cloud(5)
+    assert 0 < feature_spread(z) <= np.sqrt(1 - center_norm(z) ** 2) + 1e-12
+
+
+def test_isotropic_centred_embeddings_have_spread_one():
+    z = np.vstack([np.eye(4), -np.eye(4)])
+    assert feature_spread(z) == pytest.approx(1)
+    assert center_norm(z) == 0
+    assert effective_rank(spectrum(z)) == pytest.approx(4)
+
+
+def test_total_collapse_is_seen_by_spread_and_center():
+    z = np.tile([1.0, -2.0, 0.5], (7, 1))
+    assert feature_spread(z) == pytest.approx(0, abs=1e-12)
+    assert center_norm(z) == pytest.approx(1)
+    np.testing.assert_allclose(spectrum(z), 0, atol=1e-28)
+    assert (feature_spread(0 * z), center_norm(0 * z)) == (0, 1)
+
+
+def test_total_collapse_is_not_seen_by_scale_free_rank():
+    z = cloud(6)
+    shrunk = z.mean(0) + 1e-6 * (z - z.mean(0))
+    assert effective_rank(spectrum(shrunk)) == pytest.approx(effective_rank(spectrum(z)), rel=1e-6)
+    assert feature_spread(shrunk) < 1e-5
+
+
+def test_dimensional_collapse_is_seen_by_rank():
+    z = cloud(7)
+    flat = z @ np.diag([1, 1, 0, 0, 0])
+    assert effective_rank(spectrum(flat)) <= 2 + 1e-9
+
+
+def test_fewer_samples_than_features_pads_with_zeros():
+    s = spectrum(cloud(8)[:3])
+    assert s.shape == (5,)
+    np.testing.assert_allclose(s[2:], 0, atol=1e-25)
+
+
+def test_a_batch_is_a_loop():
+    z = np.stack([cloud(s) for s in range(6)]).reshape(2, 3, 40, 5)
+    for measure in (spectrum, feature_spread, center_norm, lambda z: participation_ratio(spectrum(z))):
+        np.testing.assert_allclose(measure(z)[1, 2], measure(z[1, 2]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("accuracy", [knn_accuracy, linear_probe_accuracy])
+def test_accuracy_is_perfect_on_separated_classes_and_chance_on_constants(accuracy):
+    z, labels = blobs(0)
+    z_test, labels_test = blobs(1)
+    assert accuracy(z, labels, z_test, labels_test) == 1
+    constant = accuracy(0 * z + 1, labels, 0 * z_test + 1, labels_test)
+    assert constant <= np.bincount(labels_test).max() / len(labels_test)
+
+
+@pytest.mark.parametrize("accuracy", [knn_accuracy, linear_probe_accuracy])
+def test_accuracy_is_invariant_to_rotation_and_common_scale(accuracy):
+    z, labels = blobs(2, spread=0.6)
+    z_test, labels_test = blobs(3, spread=0.6)
+    turned = accuracy(7 * z @ rotation(0), labels, 7 * z_test @ rotation(0), labels_test)
+    assert turned == pytest.approx(accuracy(z, labels, z_test, labels_test), abs=1 / 119)
+
+
+def test_the_probe_is_the_ridge_solution():
+    z, labels = blobs(4, spread=0.6)
+    penalty = 0.05
+    centred = z - z.mean(0)
+    onehot = 2 * np.eye(3)[labels] - 1
+    gram = centred.T @ centred / len(z) + penalty * np.eye(5)
+    weights = np.linalg.solve(gram, centred.T @ (onehot - onehot.mean(0)) / len(z))
+    direct = np.mean(np.argmax(centred @ weights + onehot.mean(0), axis=1) == labels)
+    assert linear_probe_accuracy(z, labels, z, labels, scale="none", penalty=penalty) == pytest.approx(direct)
+
+
+def test_only_standardising_features_rescues_a_vanishing_direction():
+    z, labels = blobs(5)
+    squeezed = z * np.array([1e-6, 1e-6, 1, 1, 1])
+    noisy = squeezed + np.array([0, 0, 0, 0, 5.0])
+    assert linear_probe_accuracy(noisy, labels, noisy, labels, scale="feature") == 1
+    assert linear_probe_accuracy(noisy, labels, noisy, labels, scale="total") < 0.9
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: spectrum(np.ones(3)), "samples, features"),
+        (lambda: spectrum(np.full((2, 2), np.nan)), "non-finite"),
+        (lambda: feature_spread(np.ones((0, 3))), "at least one"),
+        (lambda: effective_rank(np.array([1.0, -1.0])), "need finite >= 0"),
+        (lambda: participation_ratio(np.array([np.inf])), "need finite >= 0"),
+        (lambda: effective_rank(np.zeros(0)), "n >= 1"),
+        (lambda: knn_accuracy(*blobs(0), *blobs(1), neighbours=121), "between 1 and"),
+        (lambda: knn_accuracy(blobs(0)[0], np.zeros(120, int), *blobs(1)), "at least two"),
+        (lambda: linear_probe_accuracy(*blobs(0), *blobs(1), scale="std"), "scale"),
+        (lambda: linear_probe_accuracy(*blobs(0), *blobs(1), penalty=-1.0), "penalty"),
+        (lambda: linear_probe_accuracy(blobs(0)[0], blobs(0)[1][:5], *blobs(1)), "one class for each"),
+        (lambda: linear_probe_accuracy(blobs(0)[0][:, :4], blobs(0)[1], *blobs(1)), "got shapes"),
+    ],
+)
+def test_bad_input_is_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
