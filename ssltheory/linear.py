@@ -1,0 +1,160 @@
+"""The linear problem: encoder A, predictor B and teacher C on the second moments of pairs of views."""
+
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from ssltheory import _validate
+from ssltheory.moments import SecondMoments
+
+Dynamics = Literal["gradient", "sg", "ema"]
+"""``"gradient"``: the flow of E itself; ``"sg"``: stop-gradient; ``"ema"``: moving-average teacher."""
+
+
+def _t(M: np.ndarray) -> np.ndarray:
+    return np.swapaxes(M, -1, -2)
+
+
+def _dot(M: np.ndarray, N: np.ndarray) -> np.ndarray:
+    return np.einsum("...ij,...ij->...", M, N)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearProblem:
+    """The non-contrastive problem with encoder f(x) = A x and predictor g(z) = B z.
+
+    ``moments`` holds X, Y, Z (m, m); ``lam`` >= 0 is the weight decay; ``n`` >= m is the width of the code. States
+    are A (..., n, m), B (..., n, n) and the teacher C (..., n, m); leading axes are a batch and are broadcast.
+    Raises ``ValueError`` for a negative ``lam`` or n < m. Source: Ponce et al. (arXiv 2507.01028), section 4.
+    """
+
+    moments: SecondMoments
+    lam: float
+    n: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.moments, SecondMoments):
+            raise ValueError(f"moments must be SecondMoments; got {type(self.moments).__name__}")
+        object.__setattr__(self, "lam", float(_validate.nonnegative("lam", _validate.scalar("lam", self.lam))))
+        n = _validate.count("n", self.n)
+        if n < self.m:
+            raise ValueError(f"n must be at least m = {self.m}; got {n}")
+        object.__setattr__(self, "n", n)
+
+    @property
+    def m(self) -> int:
+        """The dimension of a view."""
+        return self.moments.m
+
+    @property
+    def X(self) -> Float[np.ndarray, "m m"]:
+        """E[x x^T]."""
+        return self.moments.xx
+
+    @property
+    def Y(self) -> Float[np.ndarray, "m m"]:
+        """E[y x^T]."""
+        return self.moments.yx
+
+    @property
+    def Z(self) -> Float[np.ndarray, "m m"]:
+        """E[y y^T]."""
+        return self.moments.yy
+
+    def check_state(self, A: np.ndarray, B: np.ndarray, C: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+        """Return (A, B) or (A, B, C) as float64 arrays; ``ValueError`` unless finite, of the right shapes."""
+        n, m = self.n, self.m
+        state = [_validate.shaped("A", A, (n, m), batched=True), _validate.shaped("B", B, (n, n), batched=True)]
+        if C is not None:
+            state.append(_validate.shaped("C", C, (n, m), batched=True))
+        try:
+            np.broadcast_shapes(*(M.shape[:-2] for M in state))
+        except ValueError:
+            raise ValueError(f"the batch axes of {', '.join(str(M.shape) for M in state)} do not broadcast") from None
+        return tuple(state)
+
+    def loss(
+        self, A: Float[np.ndarray, "*batch n m"], B: Float[np.ndarray, "*batch n n"]
+    ) -> Float[np.ndarray, "*batch"]:
+        """The joint objective E(A, B) = 1/2 E|B A x - A y|^2 + lam/2 (|A|^2 + |B|^2)."""
+        return self.teacher_loss(A, B, A)
+
+    def teacher_loss(
+        self,
+        A: Float[np.ndarray, "*batch n m"],
+        B: Float[np.ndarray, "*batch n n"],
+        C: Float[np.ndarray, "*batch n m"],
+    ) -> Float[np.ndarray, "*batch"]:
+        """The objective with a separate teacher, F(A, B, C) = 1/2 E|B A x - C y|^2 + lam/2 (|A|^2 + |B|^2)."""
+        A, B, C = self.check_state(A, B, C)
+        U = B @ A
+        square = _dot(U @ self.X, U) - 2 * _dot(U @ self.Y.T, C) + _dot(C @ self.Z, C)
+        return square / 2 + self.lam / 2 * (_dot(A, A) + _dot(B, B))
+
+    def residual(
+        self,
+        A: Float[np.ndarray, "*batch n m"],
+        B: Float[np.ndarray, "*batch n n"],
+        C: Float[np.ndarray, "*batch n m"],
+    ) -> Float[np.ndarray, "*batch n m"]:
+        """The residual against the input, R(A, B, C) = E[(B A x - C y) x^T] = B A X - C Y."""
+        A, B, C = self.check_state(A, B, C)
+        return B @ A @ self.X - C @ self.Y
+
+    def loss_gradient(
+        self, A: Float[np.ndarray, "*batch n m"], B: Float[np.ndarray, "*batch n n"]
+    ) -> tuple[Float[np.ndarray, "*batch n m"], Float[np.ndarray, "*batch n n"]]:
+        """The gradient of E, through both branches.
+
+        With R = B A X - A Y: grad_A E = B^T R - (B A Y^T - A Z) + lam A, grad_B E = R A^T + lam B. The bracket is what
+        stop-gradient leaves out.
+        """
+        A, B = self.check_state(A, B)
+        dA, dB = self._velocity("gradient", A, B)
+        return -dA, -dB
+
+    def field(
+        self,
+        dynamics: Dynamics,
+        A: Float[np.ndarray, "*batch n m"],
+        B: Float[np.ndarray, "*batch n n"],
+        C: Float[np.ndarray, "*batch n m"] | None = None,
+        kappa: float | None = None,
+    ) -> tuple[np.ndarray, ...]:
+        """The time derivatives (A', B') or, with a teacher, (A', B', C') of the continuous dynamics.
+
+        With P = B^T R + lam A and Q = R A^T + lam B: ``"gradient"`` is minus the gradient of E; ``"sg"`` is
+        A' = -P, B' = -Q at C = A; ``"ema"`` is the same at the teacher C, with C' = kappa (A - C), ``kappa`` >= 0 in
+        inverse units of time (0: a frozen teacher). Raises ``ValueError`` where C or ``kappa`` is missing or unused.
+        """
+        check_dynamics(dynamics, C, kappa)
+        A, B, *teacher = self.check_state(A, B, C)
+        return self._velocity(dynamics, A, B, teacher[0] if teacher else None, kappa)
+
+    def _velocity(
+        self, dynamics: Dynamics, A: np.ndarray, B: np.ndarray, C: np.ndarray | None = None, kappa: float | None = None
+    ) -> tuple[np.ndarray, ...]:
+        # Called at every step of the integrators: the state is already checked.
+        teacher = A if C is None else C
+        R = B @ A @ self.X - teacher @ self.Y
+        dA = -(_t(B) @ R) - self.lam * A
+        dB = -(R @ _t(A)) - self.lam * B
+        if dynamics == "gradient":
+            return dA + B @ A @ self.Y.T - A @ self.Z, dB
+        if dynamics == "sg":
+            return dA, dB
+        return dA, dB, cast(float, kappa) * (A - teacher)
+
+
+def check_dynamics(dynamics: str, C: object, kappa: object) -> None:
+    """Raise ``ValueError`` unless ``dynamics`` is known and a teacher and its rate are there for ``"ema"`` alone."""
+    _validate.one_of("dynamics", dynamics, get_args(Dynamics))
+    for name, value in (("C", C), ("kappa", kappa)):
+        if dynamics == "ema" and value is None:
+            raise ValueError(f"dynamics 'ema' needs {name}; got None")
+        if dynamics != "ema" and value is not None:
+            raise ValueError(f"dynamics {dynamics!r} has no separate teacher; {name} must be None")
+    if kappa is not None:
+        _validate.nonnegative("kappa", _validate.scalar("kappa", kappa))
