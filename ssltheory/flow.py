@@ -1,0 +1,135 @@
+"""The continuous dynamics: one trajectory of gradient flow, SG or EMA by a stiff integrator."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ssltheory import _validate
+from ssltheory.iteration import Outcome, Trajectory
+from ssltheory.linear import Dynamics, LinearProblem, check_dynamics
+
+
+def integrate(
+    problem: LinearProblem,
+    dynamics: Dynamics,
+    A: Float[np.ndarray, "n m"],
+    B: Float[np.ndarray, "n n"],
+    C: Float[np.ndarray, "n m"] | None = None,
+    *,
+    kappa: float | None = None,
+    duration: float,
+    rtol: float = 1e-9,
+    atol: float = 1e-12,
+    field_tol: float | None = None,
+    samples: int | Float[np.ndarray, " T"] = 200,
+    norm_limit: float = 1e8,
+) -> Trajectory:
+    """Integrate the flow A' = -P, B' = -Q (``"ema"``: and C' = kappa (A - C)) from a state over ``duration``.
+
+    The integrator is LSODA, which switches between Adams and backward differences as the problem stiffens. ``samples``
+    is the number of equally spaced times to keep, or the increasing times themselves in [0, duration]; the state at
+    which it stopped is always kept too. C is A if None (``"ema"``). It stops as converged once the norm of the field
+    has fallen to ``field_tol`` (None: never; below about 10 ``rtol`` times the state's size the integrator's own error
+    hides it), as diverged once the state's norm has reached ``norm_limit``, else as unfinished at ``duration``.
+
+    Raises ``ValueError`` for bad shapes, a missing ``kappa``, or times, tolerances, limits that are not positive.
+    Source: Ponce et al. (arXiv 2507.01028), section 4.
+    """
+    from scipy.integrate import solve_ivp
+
+    C = A if dynamics == "ema" and C is None else C
+    check_dynamics(dynamics, C, kappa)
+    state = problem.check_state(A, B, C)
+    if any(M.ndim != 2 for M in state):
+        raise ValueError("integrate takes one state, not a batch; ensemble.flow_to_rest takes a batch")
+    duration, rtol, atol, norm_limit = (
+        float(_validate.positive(name, _validate.scalar(name, value)))
+        for name, value in (("duration", duration), ("rtol", rtol), ("atol", atol), ("norm_limit", norm_limit))
+    )
+    if field_tol is not None:
+        field_tol = float(_validate.positive("field_tol", _validate.scalar("field_tol", field_tol)))
+    times = _times(samples, duration)
+
+    shapes = [M.shape for M in state]
+    cuts = np.cumsum([M.size for M in state])[:-1]
+    start = np.concatenate([M.ravel() for M in state])
+
+    def split(flat: np.ndarray) -> list[np.ndarray]:
+        return [part.reshape(shape) for part, shape in zip(np.split(flat, cuts), shapes, strict=True)]
+
+    def velocity(_: float, flat: np.ndarray) -> np.ndarray:
+        moved = problem._velocity(dynamics, *split(flat), kappa=kappa)  # type: ignore[misc, arg-type]
+        return np.concatenate([M.ravel() for M in moved])
+
+    def field_norm(flat: np.ndarray) -> float:
+        return float(np.linalg.norm(velocity(0.0, flat)))
+
+    def finish(t: np.ndarray, states: np.ndarray, outcome: Outcome, reason: str) -> Trajectory:
+        columns = [np.stack(column) for column in zip(*(split(flat) for flat in states), strict=True)]
+        norms = np.array([field_norm(flat) for flat in states])
+        teacher = columns[2] if len(columns) == 3 else None
+        verdicts = np.array(outcome.value, dtype="U10")
+        return Trajectory(t, columns[0], columns[1], teacher, norms, outcome, reason, verdicts)
+
+    if field_tol is not None and field_norm(start) <= field_tol:
+        reason = f"converged: the field's norm {field_norm(start):.2e} is at most {field_tol:.2e} at the start"
+        return finish(np.zeros(1), start[None], Outcome.CONVERGED, reason)
+    if np.linalg.norm(start) >= norm_limit:
+        reason = f"diverged: the state's norm {np.linalg.norm(start):.2e} exceeds {norm_limit:.2e} at the start"
+        return finish(np.zeros(1), start[None], Outcome.DIVERGED, reason)
+
+    def diverged(_: float, flat: np.ndarray) -> float:
+        return float(np.linalg.norm(flat)) - norm_limit
+
+    def at_rest(_: float, flat: np.ndarray) -> float:
+        # The logarithm makes the event's root finding as easy at 1e-9 as at 1.
+        return float(np.log(max(field_norm(flat), 1e-300) / field_tol)) if field_tol is not None else 1.0
+
+    for event in (diverged, at_rest):
+        event.terminal = True  # type: ignore[attr-defined]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        solution: Any = solve_ivp(
+            velocity,
+            (0.0, duration),
+            start,
+            method="LSODA",
+            t_eval=times,
+            events=[diverged, at_rest],
+            rtol=rtol,
+            atol=atol,
+        )
+    t, states = solution.t, solution.y.T.reshape(-1, start.size)
+    for which in (0, 1):
+        if solution.t_events[which].size:
+            end = solution.t_events[which][-1]
+            before = t < end
+            t = np.append(t[before], end)
+            states = np.vstack([states[before], solution.y_events[which][-1:]])
+    if solution.t_events[0].size:
+        reason = f"diverged: the state's norm reached {norm_limit:.2e} at time {t[-1]:.6g}"
+        return finish(t, states, Outcome.DIVERGED, reason)
+    if solution.t_events[1].size:
+        reason = f"converged: the field's norm fell to {field_tol:.2e} at time {t[-1]:.6g}"
+        return finish(t, states, Outcome.CONVERGED, reason)
+    good = np.isfinite(states).all(axis=1)
+    if not good.all() or not t.size:
+        t, states = (t[good], states[good]) if good.any() else (np.zeros(1), start[None])
+    if solution.status < 0:
+        said = "; ".join(str(w.message) for w in caught) or solution.message
+        return finish(
+            t, states, Outcome.UNFINISHED, f"unfinished: the integrator gave up after time {t[-1]:.6g}: {said}"
+        )
+    norm = field_norm(states[-1])
+    return finish(t, states, Outcome.UNFINISHED, f"unfinished: the field's norm is {norm:.2e} at time {t[-1]:.6g}")
+
+
+def _times(samples: int | np.ndarray, duration: float) -> np.ndarray:
+    if isinstance(samples, (int, np.integer)):
+        return np.linspace(0.0, duration, _validate.count("samples", samples, 2))
+    times = _validate.shaped("samples", samples, ("T",))
+    if not times.size or (np.diff(times) <= 0).any() or times[0] < 0 or times[-1] > duration:
+        raise ValueError(f"samples must increase within [0, duration = {duration:g}]; got {samples!r}")
+    return times if times[-1] == duration else np.append(times, duration)
