@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from ssltheory import _validate
-from ssltheory.iteration import Outcome, Trajectory
 from ssltheory.linear import Dynamics, LinearProblem, check_dynamics
+from ssltheory.trajectory import Outcome, Trajectory
 
 
 def integrate(
