@@ -585,11 +585,15 @@ class RecordedClaim:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What the stored outputs of notebooks hold: the claims, and every glued value with its notebook."""
+    """What the stored outputs of notebooks hold: the claims, and the glued values of each notebook by key."""
 
     claims: tuple[RecordedClaim, ...]
-    values: dict[str, Scalar]
-    homes: dict[str, str]
+    values: dict[str, dict[str, Scalar]]
+
+    def values_for(self, entry: Claim) -> dict[str, Scalar]:
+        """All glued values; where two notebooks use one key, the entry's evidence notebook has the say."""
+        every = {key: value for values in self.values.values() for key, value in values.items()}
+        return {**every, **self.values.get(entry.notebook or "", {})}
 
     def find(self, entry: Claim) -> RecordedClaim | None:
         """The cell that the entry names as its evidence, if it exists and published the claim."""
@@ -602,36 +606,40 @@ class Recorded:
 def read_notebooks(folder: str | Path, names: list[str] | None = None) -> Recorded:
     """Read the claims and glued values from the notebooks under ``folder`` without executing anything.
 
-    Raises ValueError when a key is glued twice with two values, since a page could then show either.
+    Raises ValueError when one notebook glues a key twice with two values, since a page could then show either.
     """
-    from ast import literal_eval
-
     root = Path(folder)
     paths = sorted(root.rglob("*.ipynb")) if names is None else [root / name for name in names]
     claims: list[RecordedClaim] = []
-    values: dict[str, Scalar] = {}
-    homes: dict[str, str] = {}
+    values: dict[str, dict[str, Scalar]] = {}
     for path in paths:
         if ".ipynb_checkpoints" in path.parts or "_build" in path.parts:
             continue
-        notebook = path.relative_to(root).as_posix()
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        for index, cell in enumerate(cells):
-            for output in cell.get("outputs", []):
-                data, scrap = output.get("data", {}), output.get("metadata", {}).get("scrapbook")
-                if scrap:
-                    stored = data[f"{scrap.get('mime_prefix', '')}text/plain"]
-                    key, value = scrap["name"], literal_eval(stored if isinstance(stored, str) else "".join(stored))
-                    if key in values and values[key] != value:
-                        raise ValueError(f"{notebook}: {key} glued as {value!r}, but {homes[key]} has {values[key]!r}")
-                    values[key], homes[key] = value, notebook
-                if CLAIM_MIME in data:
-                    record = data[CLAIM_MIME]
-                    checks = tuple(Check(**check) for check in record["checks"])
-                    claims.append(
-                        RecordedClaim(record["id"], record["verdict"], checks, notebook, index, cell.get("id", ""))
-                    )
-    return Recorded(tuple(claims), values, homes)
+        name = path.relative_to(root).as_posix()
+        published, values[name] = _read_notebook(path, name, path.stat().st_mtime_ns)
+        claims += published
+    return Recorded(tuple(claims), values)
+
+
+@lru_cache(maxsize=256)
+def _read_notebook(path: Path, name: str, _modified: int) -> tuple[tuple[RecordedClaim, ...], dict[str, Scalar]]:
+    from ast import literal_eval
+
+    claims: list[RecordedClaim] = []
+    values: dict[str, Scalar] = {}
+    for index, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
+        for output in cell.get("outputs", []):
+            data, scrap = output.get("data", {}), output.get("metadata", {}).get("scrapbook")
+            if scrap:
+                stored = data[f"{scrap.get('mime_prefix', '')}text/plain"]
+                key, value = scrap["name"], literal_eval("".join(stored))
+                if values.setdefault(key, value) != value:
+                    raise ValueError(f"{name}: {key} is glued as {values[key]!r} and again as {value!r}")
+            if CLAIM_MIME in data:
+                record = data[CLAIM_MIME]
+                checks = tuple(Check(**check) for check in record["checks"])
+                claims.append(RecordedClaim(record["id"], record["verdict"], checks, name, index, cell.get("id", "")))
+    return tuple(claims), values
 
 
 def discrepancies(ledger: Ledger, recorded: Recorded) -> list[str]:
@@ -650,16 +658,17 @@ def discrepancies(ledger: Ledger, recorded: Recorded) -> list[str]:
             key = f"{record.id}.{check.name}"
             if not check.passed or not _again(check):
                 found.append(f"{place}: {key} = {check.value!r} does not satisfy {check.requirement}")
-            if key not in recorded.values:
+            glued = recorded.values[record.notebook].get(key)
+            if glued is None:
                 found.append(f"{place}: {key} was not glued")
-            elif recorded.values[key] != check.value:
-                found.append(f"{place}: {key} is {check.value!r} in the record and {recorded.values[key]!r} as glued")
+            elif glued != check.value:
+                found.append(f"{place}: {key} is {check.value!r} in the record and {glued!r} as glued")
     for entry in ledger:
         where = f"{ledger.path.name}, line {entry.line}"
         if entry.evidence is not None and recorded.find(entry) is None:
             found.append(f"{where}: {entry.id} names {entry.evidence}, where no executed cell published it")
         try:
-            entry.fill(recorded.values)
+            entry.fill(recorded.values_for(entry))
         except ValueError as error:
             found.append(f"{where}: {error}")
     return found
