@@ -19,16 +19,20 @@ def finite(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def shaped(name: str, value: Any, shape: tuple[int | str, ...], *, batched: bool = False) -> np.ndarray:
-    """Return a finite array of the given shape; a string stands for any length, ``batched`` allows leading axes."""
+def shaped(name: str, value: Any, *shapes: tuple[int | str, ...], batched: bool = False) -> np.ndarray:
+    """Return a finite array of one of the shapes; a string stands for any length, ``batched`` allows leading axes."""
     array = finite(name, value)
-    tail = array.shape[array.ndim - len(shape) :] if batched and array.ndim >= len(shape) else array.shape
-    wrong = len(tail) != len(shape) or any(
-        isinstance(want, int) and got != want for got, want in zip(tail, shape, strict=True)
-    )
-    if wrong:
-        need = ", ".join(["...", *map(str, shape)] if batched else map(str, shape))
-        raise ValueError(f"{name} has shape {array.shape}; need ({need})")
+
+    def fits(shape: tuple[int | str, ...]) -> bool:
+        tail = array.shape[max(array.ndim - len(shape), 0) :] if batched else array.shape
+        return len(tail) == len(shape) and all(
+            isinstance(want, str) or got == want for got, want in zip(tail, shape, strict=True)
+        )
+
+    if not any(map(fits, shapes)):
+        lead = "..., " if batched else ""
+        need = " or ".join(f"({lead}{', '.join(map(str, shape))}{',' * (len(shape) == 1)})" for shape in shapes)
+        raise ValueError(f"{name} has shape {array.shape}; need {need}")
     return array
 
 
@@ -79,24 +83,38 @@ def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
 
 
 def symmetric(name: str, value: Any) -> np.ndarray:
-    """Return a finite square matrix that is symmetric up to rounding, made exactly symmetric."""
+    """Return finite square matrices (..., m, m), symmetric up to rounding, made exactly symmetric."""
     array = finite(name, value)
-    if array.ndim != 2 or array.shape[0] != array.shape[1] or not array.size:
+    if array.ndim < 2 or array.shape[-1] != array.shape[-2] or not array.size:
         raise ValueError(f"{name} has shape {array.shape}; need (m, m)")
-    gap = np.abs(array - array.T).max()
-    if gap > _ROUNDING * np.abs(array).max():
-        raise ValueError(f"{name} must be symmetric; its entries differ from the transposed ones by up to {gap:.3g}")
-    return (array + array.T) / 2
+    transposed = np.swapaxes(array, -1, -2)
+    gap = np.abs(array - transposed).max(axis=(-1, -2))
+    bad = gap > _ROUNDING * np.abs(array).max(axis=(-1, -2))
+    if bad.any():
+        worst = np.unravel_index(np.argmax(bad), bad.shape)
+        where = name + "".join(f"[{k}]" for k in worst)
+        raise ValueError(f"{where} must be symmetric; it differs from its transpose by up to {gap[worst]:.3g}")
+    return (array + transposed) / 2
+
+
+def _extremes(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if array.shape[-1] == 1:  # a million 1 x 1 matrices should not each cost a call to LAPACK
+        return array[..., 0, 0], array[..., 0, 0]
+    eigenvalues = np.linalg.eigvalsh(array)
+    return eigenvalues[..., 0], eigenvalues[..., -1]
 
 
 def positive_definite(name: str, value: Any) -> np.ndarray:
-    """Return a symmetric positive definite matrix."""
+    """Return symmetric positive definite matrices (..., m, m)."""
     array = symmetric(name, value)
-    eigenvalues = np.linalg.eigvalsh(array)
-    if eigenvalues[0] <= 1e-14 * max(eigenvalues[-1], 0.0):
+    least, largest = _extremes(array)
+    bad = least <= 1e-14 * np.maximum(largest, 0.0)
+    if bad.any():
+        worst = np.unravel_index(np.argmax(bad), bad.shape)
+        where = name + "".join(f"[{k}]" for k in worst)
         raise ValueError(
-            f"{name} must be symmetric positive definite; its smallest eigenvalue is {eigenvalues[0]:.6g}"
-            f" (its largest is {eigenvalues[-1]:.6g})"
+            f"{where} must be symmetric positive definite; its smallest eigenvalue is {least[worst]:.6g}"
+            f" (its largest is {largest[worst]:.6g})"
         )
     return array
 
@@ -104,9 +122,9 @@ def positive_definite(name: str, value: Any) -> np.ndarray:
 def positive_semidefinite(name: str, value: Any) -> np.ndarray:
     """Return a symmetric matrix without negative eigenvalues, up to rounding."""
     array = symmetric(name, value)
-    eigenvalues = np.linalg.eigvalsh(array)
-    if eigenvalues[0] < -_ROUNDING * np.abs(eigenvalues).max():
+    least, largest = _extremes(array)
+    if (least < -_ROUNDING * np.maximum(np.abs(largest), np.abs(least))).any():
         raise ValueError(
-            f"{name} must be symmetric positive semi-definite; its smallest eigenvalue is {eigenvalues[0]:.6g}"
+            f"{name} must be symmetric positive semi-definite; its smallest eigenvalue is {least.min():.6g}"
         )
     return array

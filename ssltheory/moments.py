@@ -25,7 +25,7 @@ class SecondMoments:
     count: int | None = None
 
     def __post_init__(self) -> None:
-        xx = _validate.positive_definite("X", self.xx)
+        xx = _validate.positive_definite("X", _validate.shaped("X", self.xx, ("m", "m")))
         m = xx.shape[0]
         yx = _validate.shaped("Y", self.yx, (m, m))
         yy = _validate.shaped("Z", self.yy, (m, m))
@@ -95,7 +95,7 @@ def gaussian_moments(
 
     Raises ``ValueError`` if a covariance is not symmetric positive semi-definite or if X is singular.
     """
-    signal = _validate.positive_semidefinite("signal", signal)
+    signal = _validate.positive_semidefinite("signal", _validate.shaped("signal", signal, ("m", "m")))
     noise_x = _validate.positive_semidefinite("noise_x", _validate.shaped("noise_x", noise_x, signal.shape))
     noise_y = noise_x if noise_y is None else _validate.shaped("noise_y", noise_y, signal.shape)
     noise_y = _validate.positive_semidefinite("noise_y", noise_y)
