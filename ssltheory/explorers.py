@@ -608,13 +608,14 @@ def _matplotlib_figure(scene: Scene, limits: Sequence[tuple[Limits, Limits]], wi
 
     with mpl.rc_context(dict(STYLE)):
         count = len(scene.panels)
+        each = width / max(count, 1.4)
         shapes = [
             (y[1] - y[0]) / (x[1] - x[0]) if panel.equal else panel.aspect
             for panel, (x, y) in zip(scene.panels, limits, strict=True)
         ]
-        each = width / max(count, 1.4)
-        figure = Figure(figsize=(width if count > 1 else each, min(each * max(shapes), 1.2 * each) + 0.4))
+        figure = Figure(figsize=(width if count > 1 else each, each * min(max(shapes), 1.2) + 0.5))
         axes = figure.subplots(1, count, squeeze=False)[0]
+        legend: dict[str, Any] = {}
         for panel, bounds, ax in zip(scene.panels, limits, axes, strict=True):
             for item in panel.items:
                 _matplotlib_item(ax, item)
@@ -622,10 +623,13 @@ def _matplotlib_figure(scene: Scene, limits: Sequence[tuple[Limits, Limits]], wi
             ax.set(xlim=bounds[0], ylim=bounds[1], xlabel=panel.xlabel, ylabel=panel.ylabel, title=panel.title)
             if panel.equal:
                 ax.set_aspect("equal")
+            else:
+                ax.set_box_aspect(panel.aspect)
             handles, labels = ax.get_legend_handles_labels()
-            if labels:
-                once = dict(zip(labels, handles, strict=True))
-                ax.legend(once.values(), once.keys(), fontsize=8)
+            legend.update(zip(labels, handles, strict=True))
+        if legend:
+            columns = max(1, min(len(legend), int(14 * figure.get_figwidth() / max(map(len, legend)) / 1.6)))
+            figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=columns, fontsize=8)
     return figure
 
 
@@ -646,9 +650,10 @@ def _matplotlib_item(ax: Any, item: Item) -> None:
     elif isinstance(item, Circle):
         from matplotlib.patches import Circle as Patch
 
-        for i, (x, y, r) in enumerate(zip(item.x, item.y, item.radius, strict=True)):
-            edge = {"linestyle": _DASHES[item.dash], "linewidth": item.width, "label": None if i else label}
-            face: dict[str, Any] = {"facecolor": (ink, item.opacity)} if item.opacity else {"fill": False}
-            ax.add_patch(Patch((x, y), r, edgecolor=ink, **face, **edge))
+        fill: dict[str, Any] = {"facecolor": (ink, item.opacity)} if item.opacity else {"fill": False}
+        for i, (x, y, radius) in enumerate(zip(item.x, item.y, item.radius, strict=True)):
+            if np.isfinite([x, y, radius]).all():
+                edge: dict[str, Any] = {"edgecolor": ink, "linestyle": _DASHES[item.dash], "linewidth": item.width}
+                ax.add_patch(Patch((x, y), radius, label=None if i else label, **edge, **fill))
     else:
         ax.text(item.x[0], item.y[0], item.text, color=ink, ha=_ANCHORS[item.anchor], va="center")

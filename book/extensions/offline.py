@@ -1,0 +1,66 @@
+"""Keep the site self-contained: MathJax comes from an installed package and is served with the pages."""
+
+import importlib.metadata
+import shutil
+from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.errors import ExtensionError
+
+PACKAGE = "sphinx-mathjax-offline"
+# What pages need: the TeX and MathML reader with the common-HTML writer, its fonts, TeX extensions, menu, speech rules.
+PARTS = ("tex-mml-chtml.js", "output/chtml/fonts", "input/tex/extensions", "input/mml", "ui", "a11y", "sre")
+# Of the speech rules, one language and the base they all need.
+SPEECH = {"base.json", "en.json", "nemeth.json"}
+
+
+def mathjax_files() -> dict[str, Path]:
+    """Return the files of MathJax 3 that the site needs, as path within the copy -> installed file.
+
+    The package's folder has hyphens in its name and can't be imported, so its list of files says where they are.
+    """
+    try:
+        listed = importlib.metadata.files(PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise ExtensionError(f"MathJax is missing: the site takes it from the package {PACKAGE}; install it") from None
+    found: dict[str, Path] = {}
+    for entry in listed:
+        _, marker, inner = str(entry).partition("static/mathjax/")
+        if not marker or not inner.startswith(PARTS):
+            continue
+        if "mathmaps" in inner and Path(inner).name not in SPEECH:
+            continue
+        found[inner] = Path(str(entry.locate()))
+    if PARTS[0] not in found:
+        raise ExtensionError(f"MathJax is missing: {PACKAGE} is installed but holds no {PARTS[0]}")
+    return found
+
+
+def copy_mathjax(app: Sphinx) -> None:
+    """Copy MathJax into ``_static/mathjax``, before any page is written so that each build links to it alike."""
+    if app.builder.format != "html":
+        return
+    folder = Path(app.outdir) / "_static" / "mathjax"
+    for inner, source in mathjax_files().items():
+        target = folder / inner
+        if not target.exists() or target.stat().st_size != source.stat().st_size:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+
+
+def find_contents(app: Sphinx, config: Config) -> None:
+    """Take a relative path of the table of contents from the working folder, where ``--toc`` was typed.
+
+    Jupyter Book passes it on as it stands, and it would be read as relative to the sources.
+    """
+    contents = Path(config.external_toc_path)
+    if not (Path(app.srcdir) / contents).exists() and contents.exists():
+        config.external_toc_path = contents.resolve().as_posix()
+
+
+def setup(app: Sphinx) -> dict[str, object]:
+    """Register with Sphinx."""
+    app.connect("config-inited", find_contents, priority=1)
+    app.connect("builder-inited", copy_mathjax)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
