@@ -170,6 +170,9 @@ class Run:
         training_loss: (T, S) the loss F on the frozen pairs with the teacher in use; E itself unless teacher is EMA.
         spectrum: (T, S, n) eigenvalues of the covariance of f(x) on the frozen views, descending.
         spread: (T, S) feature spread of f(x) on the frozen views.
+        unexplained: (T, S) the share of the variance of f(y) that the prediction g(f(x)) leaves unexplained,
+            E|g(f(x)) - f(y)|^2 / E|f(y) - E f(y)|^2, on the frozen pairs: 0 for a perfect prediction, 1 for one that
+            is no better than the mean. Unlike E it does not reward embeddings for being small.
         diverged: (S,) whether a seed stopped being finite; its records are nan from there on.
         encoders, predictors: the layers at each recorded step.
     """
@@ -180,6 +183,7 @@ class Run:
     training_loss: Float[np.ndarray, "T S"]
     spectrum: Float[np.ndarray, "T S n"]
     spread: Float[np.ndarray, "T S"]
+    unexplained: Float[np.ndarray, "T S"]
     diverged: np.ndarray
     encoders: list[list[Layer]]
     predictors: list[list[Layer]]
@@ -278,9 +282,9 @@ def train(
         predictor = _descend(config.step, predictor, remaining)
         teacher = _average(config.alpha, teacher, encoder) if config.teacher == "ema" else encoder
 
-    loss_e, loss_f, eigenvalues, spread = (np.stack(column) for column in zip(*records, strict=True))
+    loss_e, loss_f, eigenvalues, spread, unexplained = (np.stack(column) for column in zip(*records, strict=True))
     diverged = ~torch.isfinite(squared_norm(encoder, predictor)).numpy()
-    return Run(config, record, loss_e, loss_f, eigenvalues, spread, diverged, encoders, predictors)
+    return Run(config, record, loss_e, loss_f, eigenvalues, spread, unexplained, diverged, encoders, predictors)
 
 
 def _descend(step: float, layers: list[Layer], slopes: Iterator[Tensor]) -> list[Layer]:
@@ -298,8 +302,12 @@ def _average(alpha: float, teacher: list[Layer], student: list[Layer]) -> list[L
 def _measure(config, encoder, predictor, teacher, x: Tensor, y: Tensor) -> tuple[np.ndarray, ...]:
     finite = torch.isfinite(squared_norm(encoder, predictor, teacher)).numpy()
     losses = [loss(config, encoder, predictor, target, x[None], y[None]).numpy() for target in (encoder, teacher)]
-    z = np.nan_to_num(network(encoder, x[None], config.activation).numpy(), posinf=0, neginf=0)
-    values = [*losses, spectrum(z), feature_spread(z)]
+    z, target = (network(encoder, views[None], config.activation) for views in (x, y))
+    residual = (network(predictor, z, config.activation) if predictor else z) - target
+    variance = target.var(dim=1, correction=0).sum(dim=-1)
+    unexplained = (residual.square().sum(dim=-1).mean(dim=-1) / variance).numpy()
+    embeddings = np.nan_to_num(z.numpy(), posinf=0, neginf=0)
+    values = [*losses, spectrum(embeddings), feature_spread(embeddings), unexplained]
     return tuple(np.where(finite.reshape(-1, *[1] * (value.ndim - 1)), value, np.nan) for value in values)
 
 

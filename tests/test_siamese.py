@@ -176,6 +176,20 @@ def test_a_finished_run_says_so_and_its_records_are_those_of_its_networks():
     np.testing.assert_allclose(z.var(axis=1).sum(axis=1), run.spectrum[1].sum(axis=1))
 
 
+def test_the_unexplained_share_is_one_minus_r_squared_and_ignores_scale():
+    x, y = (np.array(v) for v in pairs())
+    config = replace(SMALL, activation="linear", bias=False, encoder=(6, 5))
+    run = train(config, x, y, steps=3, seeds=2, frozen=80)
+    target = run.embed(y)
+    prediction = run.embed(x) @ run.predictors[-1][0][0].mT.numpy()
+    left = np.sum((prediction - target) ** 2, axis=(1, 2)) / np.sum(
+        (target - target.mean(1)[:, None]) ** 2, axis=(1, 2)
+    )
+    np.testing.assert_allclose(run.unexplained[-1], left, rtol=1e-10)
+    scaled = train(config, 1e-3 * x, 1e-3 * y, steps=1, seeds=2, frozen=80)
+    np.testing.assert_allclose(scaled.unexplained[0], run.unexplained[0], rtol=1e-9)
+
+
 def test_probes_are_computed_for_every_record_and_seed():
     x, y = (np.array(v) for v in pairs())
     labels = (x[:, 0] > 0).astype(int)
