@@ -16,6 +16,8 @@ _MODULES = {
     "flow": ["integrate"],
     "iteration": ["Outcome", "Trajectory", "iterate"],
     "ensemble": ["Rest", "flow_to_rest", "iterate_to_rest"],
+    "intervals": ["Interval", "mean_interval", "share_interval"],
+    "scalar_trials": ["OutcomeTable", "ScalarTrials", "draw_states", "draw_trials", "run_trials"],
     "ledger": [
         "Claim",
         "Ledger",
