@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import html
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,6 +37,7 @@ from ssltheory.ledger import (
 )
 
 logger = logging.getLogger(__name__)
+HEADS = ("Claim", "Verdict", "Statement and measurement", "Support")
 
 
 class markup(nodes.General, nodes.Element):
@@ -165,7 +168,7 @@ class LedgerTable(ClaimsDirective):
     def show(self, ledger: Ledger, recorded: Recorded) -> list[nodes.Node]:
         """Return the filters, the announced count and the table."""
         self.ledger, self.recorded, self.shaken = ledger, recorded, ledger.shaken
-        heads = [element("th", title, scope="col", role="columnheader") for title in ("Claim", "Statement", "Verdict")]
+        heads = [element("th", title, scope="col", role="columnheader") for title in HEADS]
         table = element(
             "table",
             element("caption", "Every claim, what was measured, and the verdict"),
@@ -205,30 +208,35 @@ class LedgerTable(ClaimsDirective):
         except ValueError:
             measured = None  # reported with the other disagreements
         name = element("a", element("code", entry.id), link=(self.env.docname, entry.row))
-        first = [
-            element("div", name),
-            element("div", entry.paper, class_="claims-paper"),
-            element("div", *self.inline(entry.where)),
-            element("div", entry.kind, class_="claims-kind"),
+        title = [
+            name,
+            " · ",
+            element("span", entry.paper, class_="claims-paper"),
+            ", ",
+            element("span", *self.inline(entry.where)),
+            " · ",
+            element("span", entry.kind, class_="claims-kind"),
         ]
-        second = [element("p", *self.inline(entry.statement))]
-        for title, text in (("Published", entry.published), ("Measured", measured), ("Note", entry.note)):
+        statement = [element("p", *self.inline(entry.statement))]
+        for heading, text in (("Published", entry.published), ("Measured", measured), ("Note", entry.note)):
             if text is not None:
                 body = self.inline(str(text))
-                second.append(element("p", element("strong", f"{title}: "), *body, class_=f"claims-{title.lower()}"))
-        third: list[nodes.Node] = [element("div", pill(entry.verdict))]
+                statement.append(
+                    element("p", element("strong", f"{heading}: "), *body, class_=f"claims-{heading.lower()}")
+                )
+        support: list[nodes.Node] = []
         if entry.notebook is not None and self.recorded.find(entry) is not None:
             docname = entry.notebook.removesuffix(".ipynb")
-            third.append(element("div", element("a", f"evidence for {entry.id}", link=(docname, entry.anchor))))
+            support.append(element("div", element("a", f"evidence for {entry.id}", link=(docname, entry.anchor))))
         if entry.depends_on:
-            third.append(element("div", "rests on ", *self.names(entry.depends_on), class_="claims-rests"))
+            support.append(element("div", "rests on ", *self.names(entry.depends_on), class_="claims-rests"))
         if entry.verdict == "contradicted" and (taken := self.ledger.dependents(entry.id)):
-            third.append(element("div", "takes with it ", *self.names(taken), class_="claims-shaken"))
+            support.append(element("div", "takes with it ", *self.names(taken), class_="claims-shaken"))
         if entry.id in self.shaken:
             causes = self.names(self.shaken[entry.id])
-            third.append(element("div", "rests on a contradicted claim: ", *causes, class_="claims-shaken"))
-        cells = [element("th", *first, scope="row", role="rowheader")]
-        cells += [element("td", *part, role="cell") for part in (second, third)]
+            support.append(element("div", "rests on a contradicted claim: ", *causes, class_="claims-shaken"))
+        cells = [element("th", *title, scope="row", role="rowheader")]
+        cells += [element("td", *part, role="cell") for part in ([pill(entry.verdict)], statement, support)]
         search = " ".join(filter(None, (entry.id, entry.paper, entry.where, entry.kind, entry.statement, entry.note)))
         return element(
             "tr",
@@ -297,10 +305,20 @@ def connected(ledger: Ledger) -> list[Claim]:
     return [entry for entry in ledger if entry.depends_on or entry.id in beneath]
 
 
-def layers(entries: Sequence[Claim]) -> dict[str, tuple[int, float]]:
-    """Place each claim at (layer, height): right of all it rests on, and near the mean height of its neighbours.
+@dataclass(frozen=True)
+class Layout:
+    """Places of the nodes, (layer, height), and for each edge the heights at which it crosses the layers between."""
 
-    Groups that share no edge are placed one below the other.
+    places: dict[str, tuple[int, float]]
+    routes: dict[tuple[str, str], list[tuple[int, float]]]
+    rows: float
+
+
+def arrange(entries: Sequence[Claim]) -> Layout:
+    """Place each claim right of all it rests on and near the mean height of its neighbours.
+
+    An edge that passes a layer takes a place of its own there, so that no line runs behind a claim. Groups that share
+    no edge are placed one below the other.
     """
     below = {entry.id: entry.depends_on for entry in entries}
     above = {name: [other for other in below if name in below[other]] for name in below}
@@ -311,41 +329,61 @@ def layers(entries: Sequence[Claim]) -> dict[str, tuple[int, float]]:
             depth[name] = 1 + max((find_depth(other) for other in below[name]), default=-1)
         return depth[name]
 
-    groups: list[list[str]] = []
+    groups: list[set[str]] = []
     for name in below:
         find_depth(name)
         near = {name, *below[name], *above[name]}
-        joined = [group for group in groups if near & set(group)]
-        groups = [group for group in groups if group not in joined]
-        groups.append([*dict.fromkeys([other for group in joined for other in group] + sorted(near))])
-    place: dict[str, tuple[int, float]] = {}
+        touched = [group for group in groups if near & group]
+        groups = [group for group in groups if group not in touched] + [near.union(*touched)]
+    for name in below:  # a claim that rests on nothing stands just left of the first that rests on it
+        if not below[name]:
+            depth[name] = min(depth[other] for other in above[name]) - 1
+
+    places: dict[str, tuple[int, float]] = {}
+    routes: dict[tuple[str, str], list[tuple[int, float]]] = {}
     top = 0.0
     for group in sorted(groups, key=len, reverse=True):
-        columns = [[n for n in below if n in group and depth[n] == d] for d in range(max(depth[n] for n in group) + 1)]
-        tallest = max(map(len, columns))
-        height = {name: (i + 0.5) * tallest / len(column) for column in columns for i, name in enumerate(column)}
-        for sweep in range(12):
+        columns: list[list[str]] = [[] for _ in range(1 + max(depth[name] for name in group))]
+        around: dict[str, list[str]] = {}
+        chains: dict[tuple[str, str], list[str]] = {}
+        for name in (name for name in below if name in group):
+            columns[depth[name]].append(name)
+            around.setdefault(name, [])
+            for other in below[name]:
+                chain = [f"{other} {name} {layer}" for layer in range(depth[other] + 1, depth[name])]
+                for layer, passing in enumerate(chain, depth[other] + 1):
+                    columns[layer].append(passing)
+                chains[other, name] = chain
+                for left, right in pairwise([other, *chain, name]):
+                    around.setdefault(left, []).append(right)
+                    around.setdefault(right, []).append(left)
+        sizes = {name: 1.0 if name in below else 0.6 for column in columns for name in column}
+        rows = max(sum(sizes[name] for name in column) for column in columns)
+        height: dict[str, float] = {}
+        for column in columns:
+            height |= _spread([(name, i * rows / len(column)) for i, name in enumerate(column)], sizes, rows)
+        for sweep in range(24):
             for column in columns if sweep % 2 else columns[::-1]:
-                wish = {}
-                for name in column:
-                    around = [height[other] for other in [*below[name], *above[name]]]
-                    wish[name] = sum(around) / len(around)
+                wish = {name: sum(height[other] for other in around[name]) / len(around[name]) for name in column}
                 column.sort(key=lambda name: wish[name])
-                height |= _spread([(name, wish[name]) for name in column], tallest)
-        for name in group:
-            place[name] = (depth[name], top + height[name])
-        top += tallest + 0.5
-    return place
+                height |= _spread([(name, wish[name]) for name in column], sizes, rows)
+        places |= {name: (depth[name], top + height[name]) for name in below if name in group}
+        for edge, chain in chains.items():
+            routes[edge] = [(depth[edge[0]] + 1 + i, top + height[passing]) for i, passing in enumerate(chain)]
+        top += rows + 0.4
+    return Layout(places, routes, top - 0.4)
 
 
-def _spread(wishes: Sequence[tuple[str, float]], tallest: int) -> dict[str, float]:
-    """Heights nearest to the wished ones in the same order, at least one apart, between 0.5 and ``tallest`` - 0.5."""
-    heights = [wish for _, wish in wishes]
-    for i in range(len(heights)):
-        heights[i] = max(heights[i], 0.5 if i == 0 else heights[i - 1] + 1)
-    for i in reversed(range(len(heights))):
-        heights[i] = min(heights[i], tallest - 0.5 if i == len(heights) - 1 else heights[i + 1] - 1)
-    return {name: height for (name, _), height in zip(wishes, heights, strict=True)}
+def _spread(wishes: Sequence[tuple[str, float]], sizes: dict[str, float], rows: float) -> dict[str, float]:
+    """Middles close to the wished ones, in the same order, without overlap, between 0 and ``rows``."""
+    names, middles = [name for name, _ in wishes], [wish for _, wish in wishes]
+    half = [sizes[name] / 2 for name in names]
+    for i in range(len(names)):
+        middles[i] = max(middles[i], half[i] if i == 0 else middles[i - 1] + half[i - 1] + half[i])
+    for i in reversed(range(len(names))):
+        last = i == len(names) - 1
+        middles[i] = min(middles[i], rows - half[i] if last else middles[i + 1] - half[i + 1] - half[i])
+    return dict(zip(names, middles, strict=True))
 
 
 def draw(ledger: Ledger, page: str) -> str:
@@ -353,44 +391,55 @@ def draw(ledger: Ledger, page: str) -> str:
     entries = connected(ledger)
     if not entries:
         return "<p>No claim rests on another yet.</p>"
-    wide, tall, step_x, step_y = 118, 28, 154, 38
-    place = layers(entries)
-    at = {name: (8 + layer * step_x, height * step_y + 4) for name, (layer, height) in place.items()}
-    width = max(x for x, _ in at.values()) + wide + 8
-    height = max(y for _, y in at.values()) + tall / 2 + 12
+    tall, step, gap = 28, 38, 44
+    layout = arrange(entries)
+    longest = [0] * (1 + max(layer for layer, _ in layout.places.values()))
+    for name, (layer, _) in layout.places.items():
+        longest[layer] = max(longest[layer], len(name))
+    wide = [46 + 7.4 * length for length in longest]
+    left = [8 + sum(wide[:layer]) + gap * layer for layer in range(len(wide))]
+    width, height = left[-1] + wide[-1] + 8, layout.rows * step + 8
     shaken = ledger.shaken
     fallen = {entry.id for entry in entries if entry.verdict == "contradicted"}
     parts = [
         f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" role="group" '
         'aria-label="Which claim rests on which: an arrow runs from a claim to each claim that rests on it">',
-        '<defs><marker id="claims-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-        'orient="auto"><path d="M0 0 L8 4 L0 8 z"/></marker></defs>',
+        *(
+            f'<defs><marker id="{name}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
+            'markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0 L8 4 L0 8 z"/></marker></defs>'
+            for name in ("claims-arrow", "claims-arrow-shaken")
+        ),
     ]
+    for (start, end), route in layout.routes.items():
+        (first, y), (last, y_end) = layout.places[start], layout.places[end]
+        path = f"M{left[first] + wide[first]:.0f} {y * step + 4:.1f}"
+        x = left[first] + wide[first]
+        for layer, y_next in [*route, (last, y_end)]:
+            middle = (x + left[layer]) / 2
+            path += f" C{middle:.0f} {y * step + 4:.1f} {middle:.0f} {y_next * step + 4:.1f} "
+            path += f"{left[layer] - (layer == last):.0f} {y_next * step + 4:.1f}"
+            if layer != last:
+                path += f" H{left[layer] + wide[layer]:.0f}"
+            x, y = left[layer] + wide[layer], y_next
+        kind = "-shaken" if start in fallen or start in shaken else ""
+        cls = f"claims-edge claims-edge{kind}" if kind else "claims-edge"
+        parts.append(f'<path class="{cls}" marker-end="url(#claims-arrow{kind})" d="{path}"/>')
     for entry in entries:
-        for other in entry.depends_on:
-            (x1, y1), (x2, y2) = at[other], at[entry.id]
-            x1 += wide
-            bend = (x2 - x1) / 2
-            kind = "claims-edge claims-edge-shaken" if other in fallen or other in shaken else "claims-edge"
-            parts.append(
-                f'<path class="{kind}" marker-end="url(#claims-arrow)" '
-                f'd="M{x1:.0f} {y1:.1f} C{x1 + bend:.0f} {y1:.1f} {x2 - bend:.0f} {y2:.1f} {x2 - 1:.0f} {y2:.1f}"/>'
-            )
-    for entry in entries:
-        x, y = at[entry.id]
+        layer, y = layout.places[entry.id]
         icon, _, words = verdict_words(entry.verdict).partition(" ")
         title = f"{entry.id}: {words}"
         if entry.id in shaken:
             title += f"; rests on the contradicted {', '.join(shaken[entry.id])}"
         if entry.id in fallen and (taken := ledger.dependents(entry.id)):
             title += f"; takes with it {', '.join(taken)}"
-        kind = f"claims-node verdict-{entry.verdict}" + (" claims-node-shaken" if entry.id in shaken else "")
+        cls = f"claims-node verdict-{entry.verdict}" + (" claims-node-shaken" if entry.id in shaken else "")
         parts.append(
-            f'<a href="{page}#{entry.row}" class="{kind}" aria-label="{html.escape(title)}">'
+            f'<a href="{page}#{entry.row}" class="{cls}" aria-label="{html.escape(title)}">'
             f"<title>{html.escape(title)}</title>"
-            f'<rect x="{x}" y="{y - tall / 2:.1f}" width="{wide}" height="{tall}" rx="5"/>'
-            f'<text x="{x + 8}" y="{y + 4.5:.1f}"><tspan class="claims-icon">{icon}</tspan> '
-            f"{html.escape(entry.id.replace('-', ' ', 1) if len(entry.id) > 14 else entry.id)}</text></a>"
+            f'<rect x="{left[layer]:.0f}" y="{y * step + 4 - tall / 2:.1f}" width="{wide[layer]:.0f}" '
+            f'height="{tall}" rx="5"/>'
+            f'<text x="{left[layer] + 9:.0f}" y="{y * step + 8.5:.1f}"><tspan class="claims-icon">{icon}</tspan> '
+            f"{entry.id}</text></a>"
         )
     parts.append("</svg>")
     frame = '<div class="claims-graph-frame" tabindex="0" role="region" aria-label="Graph of claims, scrolls sideways">'
