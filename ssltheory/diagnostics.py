@@ -17,6 +17,7 @@ __all__ = [
     "knn_accuracy",
     "linear_probe_accuracy",
     "participation_ratio",
+    "principal_coordinates",
     "spectrum",
 ]
 
@@ -121,6 +122,34 @@ def center_norm(z: Num[np.ndarray, "*batch N n"]) -> Float[np.ndarray, "*batch"]
     length = np.sqrt(np.mean(np.sum(z**2, axis=-1), axis=-1))
     center = np.linalg.norm(z.mean(axis=-2), axis=-1)
     return np.where(length > 0, np.minimum(center / np.where(length > 0, length, 1.0), 1.0), 1.0)
+
+
+def principal_coordinates(
+    z: Num[np.ndarray, "N n"], count: int = 2, *, like: Num[np.ndarray, "N k"] | None = None
+) -> Float[np.ndarray, "N k"]:
+    r"""Coordinates of centred embeddings in the subspace of their ``count`` leading principal directions.
+
+    Their total variance is the sum of the ``count`` largest eigenvalues of :func:`spectrum`. Coordinates within the
+    subspace are free up to a rotation or reflection. With ``like`` they are turned as close to those coordinates as
+    possible (orthogonal Procrustes), so that a sequence of pictures does not flip; without, they are along the
+    principal directions.
+
+    Raises:
+        ValueError: as :func:`spectrum`; ``count`` outside 1 to min(N, n); ``like`` not (N, ``count``).
+    """
+    z = _embeddings("z", z)
+    if z.ndim != 2 or not 1 <= count <= min(z.shape):
+        raise ValueError(f"count: got {count} for embeddings of shape {z.shape}, need between 1 and {min(z.shape)}")
+    left, singular, _ = np.linalg.svd(z - z.mean(axis=0), full_matrices=False)
+    coordinates = left[:, :count] * singular[:count]
+    if like is None:
+        return coordinates
+    like = _embeddings("like", like)
+    if like.shape != coordinates.shape:
+        raise ValueError(f"like: got shape {like.shape}, need {coordinates.shape}")
+    # The singular vectors alone decide the turn: embeddings of vanishing size must not lose it to rounding.
+    turn_left, _, turn_right = np.linalg.svd(left[:, :count].T @ (like - like.mean(axis=0)))
+    return coordinates @ turn_left @ turn_right
 
 
 def knn_accuracy(

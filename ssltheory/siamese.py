@@ -19,12 +19,26 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ssltheory.diagnostics import feature_spread, linear_probe_accuracy, spectrum
+from ssltheory.digits import augment, load_digits
 
-__all__ = ["Config", "Layer", "Run", "Teacher", "gradients", "initialise", "loss", "network", "squared_norm", "train"]
+__all__ = [
+    "Config",
+    "DigitPairs",
+    "Layer",
+    "Run",
+    "Teacher",
+    "digit_pairs",
+    "gradients",
+    "initialise",
+    "loss",
+    "network",
+    "squared_norm",
+    "train",
+]
 
 Teacher = Literal["none", "sg", "ema"]
 Layer = tuple[Tensor, Tensor | None]  # weight (seeds, outputs, inputs), bias (seeds, 1, outputs)
@@ -84,6 +98,50 @@ class Config:
             raise ValueError(f"step: got {self.step}, need a finite number > 0")
         if self.batch is not None and self.batch < 1:
             raise ValueError(f"batch: got {self.batch}, need at least one pair, or None for all")
+
+
+@dataclass(frozen=True)
+class DigitPairs:
+    """Pairs of views of some digits to train on, and clean digits to probe with.
+
+    Attributes:
+        x, y: (N, 64) views; row i of both is the same training digit, distorted twice.
+        train, train_labels: the clean training digits, (M, 64) and (M,).
+        test, test_labels: clean digits of which no view is in x or y.
+    """
+
+    x: Float[np.ndarray, "N 64"]
+    y: Float[np.ndarray, "N 64"]
+    train: Float[np.ndarray, "M 64"]
+    train_labels: Int[np.ndarray, " M"]
+    test: Float[np.ndarray, "L 64"]
+    test_labels: Int[np.ndarray, " L"]
+
+
+def digit_pairs(
+    rng: np.random.Generator, count: int = 10_000, *, held_out: int = 500, **amplitudes: float
+) -> DigitPairs:
+    """Split the real digits at random, distort training digits into ``count`` pairs of views, and standardise all.
+
+    The mean view is subtracted and everything is divided by one number, so that a pixel of a view has mean square 1
+    on average. ``amplitudes`` go to :func:`ssltheory.digits.augment`.
+
+    Raises:
+        ValueError: ``count`` < 1, or ``held_out`` not between 1 and the number of digits less 1.
+    """
+    images, labels = load_digits()
+    if count < 1:
+        raise ValueError(f"count: got {count}, need at least 1 pair")
+    if not 1 <= held_out < len(images):
+        raise ValueError(f"held_out: got {held_out}, need between 1 and {len(images) - 1} digits")
+    order = rng.permutation(len(images))
+    train, test = order[held_out:], order[:held_out]
+    source = images[rng.choice(train, count)]
+    x, y = (augment(source, rng, **amplitudes).reshape(count, -1) for _ in range(2))
+    mean = (x.mean(axis=0) + y.mean(axis=0)) / 2
+    size = np.sqrt((np.mean((x - mean) ** 2) + np.mean((y - mean) ** 2)) / 2)
+    x, y, clean = ((v.reshape(len(v), -1) - mean) / size for v in (x, y, images))
+    return DigitPairs(x, y, clean[train], labels[train], clean[test], labels[test])
 
 
 def initialise(

@@ -13,6 +13,7 @@ from ssltheory.diagnostics import (
     knn_accuracy,
     linear_probe_accuracy,
     participation_ratio,
+    principal_coordinates,
     spectrum,
 )
 
@@ -127,6 +128,22 @@ def test_a_batch_is_a_loop():
         np.testing.assert_allclose(measure(z)[1, 2], measure(z[1, 2]), rtol=1e-12)
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_principal_coordinates_carry_the_leading_variance(count):
+    z = cloud(9)
+    coordinates = principal_coordinates(z, count)
+    np.testing.assert_allclose(spectrum(coordinates), spectrum(z)[:count], rtol=1e-10)
+    distances = np.linalg.norm(coordinates[:, None] - coordinates, axis=-1)
+    assert (distances <= np.linalg.norm(z[:, None] - z, axis=-1) + 1e-9).all()
+
+
+def test_principal_coordinates_turn_back_to_the_ones_they_should_be_like():
+    z = cloud(10)
+    first = principal_coordinates(z)
+    turned = principal_coordinates(1e-9 * z @ rotation(3) + 4, like=first)
+    np.testing.assert_allclose(1e9 * turned, first, atol=1e-4)
+
+
 @pytest.mark.parametrize("accuracy", [knn_accuracy, linear_probe_accuracy])
 def test_accuracy_is_perfect_on_separated_classes_and_chance_on_constants(accuracy):
     z, labels = blobs(0)
@@ -172,6 +189,8 @@ def test_only_standardising_features_rescues_a_vanishing_direction():
         (lambda: effective_rank(np.array([1.0, -1.0])), "need finite >= 0"),
         (lambda: participation_ratio(np.array([np.inf])), "need finite >= 0"),
         (lambda: effective_rank(np.zeros(0)), "n >= 1"),
+        (lambda: principal_coordinates(cloud(0), 6), "count: got 6"),
+        (lambda: principal_coordinates(cloud(0), 2, like=cloud(0)), "like: got shape"),
         (lambda: knn_accuracy(*blobs(0), *blobs(1), neighbours=121), "between 1 and"),
         (lambda: knn_accuracy(blobs(0)[0], np.zeros(120, int), *blobs(1)), "at least two"),
         (lambda: linear_probe_accuracy(*blobs(0), *blobs(1), scale="std"), "scale"),

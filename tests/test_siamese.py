@@ -200,6 +200,22 @@ def test_probes_are_computed_for_every_record_and_seed():
     assert accuracy[1, 1] == siamese.linear_probe_accuracy(z, labels, z_test, labels)
 
 
+def test_digit_pairs_are_standardised_and_hold_the_test_digits_out():
+    digits = siamese.digit_pairs(np.random.default_rng(0), 500, held_out=100)
+    np.testing.assert_allclose((digits.x + digits.y).mean(axis=0), 0, atol=1e-12)
+    assert np.mean([digits.x**2, digits.y**2]) == pytest.approx(1)
+    assert (len(digits.test), len(digits.train)) == (100, 1697)
+    assert not {row.tobytes() for row in digits.test} & {row.tobytes() for row in digits.train}
+
+
+def test_without_distortion_both_views_are_a_training_digit():
+    still = {"shift": 0.0, "angle": 0.0, "scale": 0.0, "brightness": 0.0, "noise": 0.0}
+    digits = siamese.digit_pairs(np.random.default_rng(0), 50, **still)
+    np.testing.assert_array_equal(digits.x, digits.y)
+    distance = np.abs(digits.x[:, None] - digits.train).max(axis=-1).min(axis=1)
+    np.testing.assert_allclose(distance, 0, atol=1e-12)
+
+
 def test_network_without_hidden_layers_is_affine():
     encoder, _, x, _ = draw(replace(SMALL, encoder=(6, 5)))
     weight, _ = encoder[0]
@@ -239,8 +255,14 @@ def test_bad_settings_are_named(change, words):
         ({"y": np.full((80, 6), np.nan)}, "non-finite"),
     ],
 )
-def test_bad_calls_are_named(change, words):
+def test_bad_calls_of_train_are_named(change, words):
     x, y = pairs()
     arguments = {"x": x, "y": y, "steps": 10, "frozen": 80} | change
     with pytest.raises(ValueError, match=words):
         train(SMALL, **arguments)
+
+
+@pytest.mark.parametrize("change", [{"count": 0}, {"held_out": 0}, {"held_out": 1797}])
+def test_bad_splits_are_named(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        siamese.digit_pairs(np.random.default_rng(0), **{"count": 10, **change})
