@@ -46,6 +46,7 @@ def iterate(
     alphas = np.zeros(steps) if alpha is None else _schedule("alpha", _validate.probability("alpha", alpha), steps)
     if field_tol is not None:
         field_tol = float(_validate.nonnegative("field_tol", _validate.scalar("field_tol", field_tol)))
+    norm_limit = float(_validate.positive("norm_limit", _validate.scalar("norm_limit", norm_limit)))
     state = list(problem.check_state(A, B, C))
     batch = np.broadcast_shapes(*(M.shape[:-2] for M in state))
     state = [np.array(np.broadcast_to(M, batch + M.shape[-2:])) for M in state]
