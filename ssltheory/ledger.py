@@ -134,8 +134,11 @@ class Check:
 
 
 def _show(value: Scalar) -> str:
-    """A value as printed in a badge: four significant digits, integers and words in full."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """A value as printed in a badge: four significant digits, and always recognisable as a float; the rest in full."""
+    if not isinstance(value, float):
+        return str(value)
+    text = f"{value:.4g}"
+    return text if any(sign in text for sign in ".en") else f"{text}.0"
 
 
 def _scalar(name: str, value: Any) -> Scalar:
@@ -191,7 +194,8 @@ def close_to(value: Any, target: Any, *, rtol: float = 0.0, atol: float = 0.0) -
         raise ValueError(f"close_to: got rtol={rtol}, atol={atol}, need both to be zero or more")
     tolerance = float(absolute + relative * abs(t))
     if tolerance == 0:
-        raise ValueError("close_to: got a tolerance of zero, need rtol or atol above zero (or use equal_to)")
+        raise ValueError("close_to: got a tolerance of zero, need atol above zero (or use equal_to)")
+    _finite("close_to tolerance", tolerance)
     return Check(v, "close_to", [t, tolerance], math.isfinite(v) and abs(v - t) <= tolerance)
 
 
