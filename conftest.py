@@ -23,9 +23,10 @@ import pytest
 from _pytest.junitxml import xml_key
 
 try:
+    from nbval.kernel import RunningKernel
     from nbval.plugin import IPyNbCell, IPyNbFile
 except ImportError:  # the tests of the module alone need no notebooks
-    IPyNbCell = IPyNbFile = None
+    IPyNbCell = IPyNbFile = RunningKernel = None
 _start_kernel = getattr(IPyNbFile, "setup", None)
 
 KERNEL_ENVIRONMENT = {"SSLTHEORY_OUTPUT": "published", "OMP_NUM_THREADS": "1"}
@@ -198,6 +199,11 @@ def _compare_outputs(self: Any, test: Sequence[Any], ref: Sequence[Any], skip_co
     return not found
 
 
+def _execute_as_a_reader(self: Any, cell_input: str, allow_stdin: bool | None = None) -> str:
+    """Execute with history: without it, as nbval does, a closing ``;`` no longer silences a value."""
+    return self.kc.execute(cell_input, store_history=True, allow_stdin=allow_stdin, stop_on_error=False)
+
+
 def _setup_in_published_form(self: Any) -> None:
     """Start the kernel so that its outputs take the form of the site."""
     before = {key: os.environ.get(key) for key in KERNEL_ENVIRONMENT}
@@ -237,6 +243,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if IPyNbCell is not None:
         IPyNbCell.compare_outputs = _compare_outputs
         IPyNbFile.setup = _setup_in_published_form
+        RunningKernel.execute_cell_input = _execute_as_a_reader
     report = config.stash.get(xml_key, None)
     if report is not None:
         for name, value in machine().items():

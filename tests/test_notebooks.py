@@ -340,6 +340,7 @@ def test_nbval_passes_what_repeats_and_fails_each_planted_change(tmp_path):
         code("print('loose 0.500')", id="loose", metadata={"nbval": {"rtol": 0.1, "reason": "a test"}}),
         code("print('unrun')", id="unrun"),
         code("1 + 1", id="record"),
+        code("print('shown')\n'silenced';", id="silenced"),
     ]
     mime = "application/papermill.record/text/plain"
     notebook.cells[8]["source"] = f"from IPython.display import display\ndisplay({{'{mime}': '0.5'}}, raw=True)"
@@ -347,7 +348,7 @@ def test_nbval_passes_what_repeats_and_fails_each_planted_change(tmp_path):
     tool.normalise(notebook)
     status, said = judge(tmp_path, notebook)
     assert status == 0, said
-    assert "8 passed" in said
+    assert "9 passed" in said
 
     cells = notebook.cells
     cells[2].outputs[0]["text"] = cells[2].outputs[0].text.replace("0.333333333", "0.333334333")
@@ -359,7 +360,7 @@ def test_nbval_passes_what_repeats_and_fails_each_planted_change(tmp_path):
     cells[8].outputs[0]["data"] = {mime: "0.7"}
     status, said = judge(tmp_path, notebook)
     assert status == 1, said
-    assert "6 failed, 2 passed" in said
+    assert "6 failed, 3 passed" in said
     for words in (
         "published 0.333334333",
         "'live",
