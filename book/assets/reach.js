@@ -17,6 +17,10 @@
       }
     }
   }
+  // The theme's folds of the contents have a picture for a name.
+  for (const fold of document.querySelectorAll("summary")) {
+    if (!fold.textContent.trim() && !fold.hasAttribute("aria-label")) fold.setAttribute("aria-label", "Pages below");
+  }
   let waiting = 0;
   const later = () => { clearTimeout(waiting); waiting = setTimeout(mark, 150); };
   addEventListener("resize", later);

@@ -13,7 +13,6 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx_exercise.nodes import solution_node
 from sphinx_proof.nodes import proof_node
 
-
 REPEATED = ("proof-content", "exercise-content", "solution-content")
 
 

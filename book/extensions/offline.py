@@ -1,8 +1,14 @@
-"""Keep the site self-contained: MathJax comes from an installed package and is served with the pages."""
+"""Keep the site self-contained and its pages readable by all.
+
+MathJax comes from an installed package and is served with the pages. What the writers of HTML get wrong for screen
+readers is mended.
+"""
 
 import importlib.metadata
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -59,8 +65,39 @@ def find_contents(app: Sphinx, config: Config) -> None:
         config.external_toc_path = contents.resolve().as_posix()
 
 
+SIGNATURE = re.compile(r'<dt class="sig.*?</dt>', re.DOTALL)
+SIGNATURE_TAGS = (
+    ("<dl>", '<span class="sig-list">'),
+    ("</dl>", "</span>"),
+    ("<dd>", '<span class="sig-item">'),
+    ("</dd>", "</span>"),
+)
+CITATION_ROLES = (' role="list" class="citation-list"', ' class="citation-list"'), (' role="doc-biblioentry"', "")
+
+
+def _spans(signature: re.Match[str]) -> str:
+    text = signature[0]
+    for tag, span in SIGNATURE_TAGS:
+        text = text.replace(tag, span)
+    return text
+
+
+def mend_page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Mend what the writers get wrong for screen readers.
+
+    Sphinx writes a long signature as a definition list without terms; docutils gives bibliographies a list role whose
+    members have another.
+    """
+    if "body" in context:
+        body = SIGNATURE.sub(_spans, context["body"])
+        for role, mended in CITATION_ROLES:
+            body = body.replace(role, mended)
+        context["body"] = body
+
+
 def setup(app: Sphinx) -> dict[str, object]:
     """Register with Sphinx."""
     app.connect("config-inited", find_contents, priority=1)
     app.connect("builder-inited", copy_mathjax)
+    app.connect("html-page-context", mend_page)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
