@@ -15,8 +15,8 @@
     let count = 0;
     for (const row of rows) {
       const keep =
-        (!paper.value || row.dataset.paper === paper.value) &&
-        (!verdict.value || row.dataset.verdict === verdict.value) &&
+        (!paper?.value || row.dataset.paper === paper.value) &&
+        (!verdict?.value || row.dataset.verdict === verdict.value) &&
         words.every((word) => row.dataset.search.includes(word));
       row.hidden = !keep;
       count += keep;

@@ -187,8 +187,8 @@ class LedgerTable(ClaimsDirective):
         verdicts = [(name, f"{verdict_words(name)} ({count})") for name, count in counts.items()]
         return element(
             "form",
-            _select("claims-paper", "Paper", [(paper, paper) for paper in ledger.papers]),
-            _select("claims-verdict", "Verdict", verdicts),
+            *_select("claims-paper", "Paper", [(paper, paper) for paper in ledger.papers]),
+            *_select("claims-verdict", "Verdict", verdicts),
             element(
                 "div",
                 element("label", "Search", for_="claims-search"),
@@ -257,9 +257,12 @@ class LedgerTable(ClaimsDirective):
         return found
 
 
-def _select(name: str, label: str, options: Sequence[tuple[str, str]]) -> markup:
+def _select(name: str, label: str, options: Sequence[tuple[str, str]]) -> list[markup]:
+    """A labelled choice; none where there is nothing to choose."""
+    if len(options) < 2:
+        return []
     listed = [element("option", text, value=value) for value, text in [("", "all"), *options]]
-    return element("div", element("label", label, for_=name), element("select", *listed, id=name))
+    return [element("div", element("label", label, for_=name), element("select", *listed, id=name))]
 
 
 class LedgerCounts(ClaimsDirective):
@@ -272,8 +275,11 @@ class LedgerCounts(ClaimsDirective):
             for verdict, count in ledger.counts.items()
             if count
         ]
+        counts = element("ul", *items, class_="claims-counts")
+        if self.env.docname == self.config.claims_page:
+            return [counts]
         link = element("a", f"All {len(ledger)} claims in the ledger", link=(self.config.claims_page, ""))
-        return [element("ul", *items, class_="claims-counts"), element("p", link)]
+        return [counts, element("p", link)]
 
 
 # --- the graph ------------------------------------------------------------------------------------------------------
