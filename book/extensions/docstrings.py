@@ -12,6 +12,10 @@ from sphinx.application import Sphinx
 LITERAL = re.compile(r"(``.*?``|:\w+:`[^`]*`)")
 
 
+# Napoleon reads what stands before a colon in an attribute's first line as its type; a private character hides it.
+COLON = "\ue000"
+
+
 def escape(line: str) -> str:
     """Return ``line`` with bars and stars escaped, except in literals and roles."""
     parts = LITERAL.split(line)
@@ -46,9 +50,17 @@ def _continues(made: list[str]) -> bool:
 def escape_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Rewrite a docstring in place."""
     lines[:] = marked(lines)
+    if what in ("data", "attribute", "property") and lines:
+        lines[0] = lines[0].replace(":", COLON)
+
+
+def restore_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Put back what napoleon was not to see."""
+    lines[:] = [line.replace(COLON, ":") for line in lines]
 
 
 def setup(app: Sphinx) -> dict[str, object]:
-    """Register with Sphinx."""
-    app.connect("autodoc-process-docstring", escape_docstring)
+    """Register with Sphinx, around napoleon."""
+    app.connect("autodoc-process-docstring", escape_docstring, priority=400)
+    app.connect("autodoc-process-docstring", restore_docstring, priority=600)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
