@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import nbformat
-import notebooks as tool
 import pytest
+
+import notebooks as tool
 
 ROOT = Path(__file__).resolve().parent.parent
 GUARD = f'import sys\nif "google.colab" in sys.modules:\n    %pip install -q git+{tool.repository()}'

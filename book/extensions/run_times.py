@@ -1,9 +1,9 @@
 """Sphinx extension: the run time of each chapter, from the last test run.
 
-Directive ``{run-times}`` is a table: chapter, seconds, cells, outcome. Role ``{run-time}`` gives the time of one chapter
-in words: "12 seconds". Both read the test report that ``make test`` leaves in ``_build/reports``, or, where there is
-none or it does not cover every notebook, the committed record ``book/data/run-times.json``. ``make times`` renews that
-record: this file, run as a command, does it.
+Directive ``{run-times}`` is a table: chapter, seconds, cells, outcome. Role ``{run-time}`` gives the time of one
+chapter in words: "12 seconds". Both read the test report that ``make test`` leaves in ``_build/reports``, or, where
+there is none or it does not cover every notebook, the committed record ``book/data/run-times.json``. ``make times``
+renews that record: this file, run as a command, does it.
 """
 
 from __future__ import annotations
