@@ -409,6 +409,7 @@ def draw(ledger: Ledger, page: str) -> str:
     fallen = {entry.id for entry in entries if entry.verdict == "contradicted"}
     parts = [
         f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" role="group" '
+        f'style="min-width:{width:.0f}px" '
         'aria-label="Which claim rests on which: an arrow runs from a claim to each claim that rests on it">',
         *(
             f'<defs><marker id="{name}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
