@@ -130,7 +130,7 @@ def diffrax_best(dynamics: str, trials: Any, A: np.ndarray, B: np.ndarray) -> di
                 args=args,
                 stepsize_controller=diffrax.PIDController(rtol=rtol, atol=rtol * 1e-3),
                 event=rest,
-                max_steps=200_000,
+                max_steps=20_000,
                 adjoint=diffrax.ForwardMode(),
                 throw=False,
             )
@@ -142,31 +142,31 @@ def diffrax_best(dynamics: str, trials: Any, A: np.ndarray, B: np.ndarray) -> di
 
     y0 = np.concatenate([A[:, :, 0], B.reshape(len(B), -1)] + ([A[:, :, 0]] if ema else []), axis=1)
     inputs = (jnp.asarray(y0), (jnp.asarray(trials.rho), jnp.asarray(trials.tau), jnp.asarray(trials.lam)))
-    sub = jax.tree.map(lambda v: v[:1000], inputs)
 
     def timed(run: Any, data: Any) -> tuple[float, Any]:
         start = time.perf_counter()
         out = jax.block_until_ready(run(data))
         return time.perf_counter() - start, out
 
-    tried: dict[str, float] = {}
+    tried: dict[str, dict[str, float]] = {}
     programs: dict[str, Any] = {}
-    for name in ("Tsit5", "Dopri8", "Kvaerno3", "Kvaerno5", "KenCarp4"):
-        for rtol in (1e-5, 1e-6):
-            for batch in (None, 50):
-                key = f"{name}, rtol {rtol:g}, " + ("one vmap" if batch is None else f"map of vmaps of {batch}")
-                if name in ("Tsit5", "Dopri8") and rtol == 1e-5:
-                    continue
-                run = program(getattr(diffrax, name)(), rtol, batch)
-                _, (_, done) = timed(run, sub)
-                seconds, _ = timed(run, sub)
-                share = float(jnp.mean(done))
-                log(f"  diffrax {dynamics} {key}: {seconds:.2f} s for 1,000 trials, {share:.1%} at rest")
-                if share >= 0.999:  # a solver that leaves trials unfinished has not done the work
-                    tried[key], programs[key] = seconds, run
-    if not tried:
+    # Explicit solvers meet the step limit on stiff trials; 100 trials are enough to see it.
+    candidates = [("Tsit5", 1e-6, None, 100), ("Dopri8", 1e-6, None, 100)]
+    implicit = ("Kvaerno3", "Kvaerno5", "KenCarp4")
+    candidates += [(name, rtol, batch, 1000) for name in implicit for rtol in (1e-5, 1e-6) for batch in (None, 50)]
+    for name, rtol, batch, count in candidates:
+        key = f"{name}, rtol {rtol:g}, " + ("one vmap" if batch is None else f"map of vmaps of {batch}")
+        run = program(getattr(diffrax, name)(), rtol, batch)
+        sub = jax.tree.map(lambda v, count=count: v[:count], inputs)
+        _, (_, done) = timed(run, sub)
+        seconds, _ = timed(run, sub)
+        tried[key] = {"seconds_for_1000": seconds * 1000 / count, "share_at_rest": float(jnp.mean(done))}
+        log(f"  diffrax {dynamics} {key}: {json.dumps(tried[key])}")
+        if tried[key]["share_at_rest"] >= 0.999:  # a solver that leaves trials unfinished has not done the work
+            programs[key] = run
+    if not programs:
         raise RuntimeError("no diffrax solver brought 99.9% of the subsample to rest")
-    best = min(tried, key=lambda key: tried[key])
+    best = min(programs, key=lambda key: tried[key]["seconds_for_1000"])
     log(f"  diffrax {dynamics}: all trials with {best}")
     first, _ = timed(programs[best], inputs)
     seconds, (states, done) = timed(programs[best], inputs)
@@ -176,7 +176,7 @@ def diffrax_best(dynamics: str, trials: Any, A: np.ndarray, B: np.ndarray) -> di
         "compile_seconds": first - seconds,
         "unfinished": int((~np.asarray(done)).sum()),
         "alive": alive(np.asarray(states)[:, :n, None]),
-        "tried_seconds_for_1000": tried,
+        "tried": tried,
     }
 
 

@@ -14,9 +14,12 @@ _MODULES = {
     "digits": ["load_digits", "augment", "digit_views"],
     "linear": ["LinearProblem"],
     "flow": ["integrate"],
-    "iteration": ["Outcome", "Trajectory", "iterate"],
+    "iteration": ["iterate"],
+    "trajectory": ["Outcome", "Trajectory"],
     "ensemble": ["Rest", "flow_to_rest", "iterate_to_rest"],
     "intervals": ["Interval", "mean_interval", "share_interval"],
+    "records": ["Record", "read_record", "write_record"],
+    "samples": ["train_on_samples"],
     "scalar_trials": ["OutcomeTable", "ScalarTrials", "draw_states", "draw_trials", "run_trials"],
     "ledger": [
         "Claim",
@@ -35,7 +38,7 @@ _MODULES = {
 _SUBMODULES = [*_MODULES, "diagnostics", "figures", "scalar", "siamese"]
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = sorted({*_HOME, *_SUBMODULES})  # noqa: PLE0605
+__all__ = sorted({*_HOME, *_SUBMODULES})
 
 
 def __getattr__(name: str) -> Any:

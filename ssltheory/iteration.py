@@ -42,8 +42,8 @@ def iterate(
     check_dynamics(dynamics, C, None if alpha is None else 0.0)
     steps = _validate.count("steps", steps)
     record_every = _validate.count("record_every", record_every)
-    etas = _schedule("step", _validate.positive("step", step), steps)
-    alphas = np.zeros(steps) if alpha is None else _schedule("alpha", _validate.probability("alpha", alpha), steps)
+    etas = schedule("step", _validate.positive("step", step), steps)
+    alphas = np.zeros(steps) if alpha is None else schedule("alpha", _validate.probability("alpha", alpha), steps)
     if field_tol is not None:
         field_tol = float(_validate.nonnegative("field_tol", _validate.scalar("field_tol", field_tol)))
     norm_limit = float(_validate.positive("norm_limit", _validate.scalar("norm_limit", norm_limit)))
@@ -81,7 +81,7 @@ def iterate(
                 np.copyto(M, M_new, where=live[..., None, None])
 
     stopped_at[outcomes == Outcome.UNFINISHED] = counts[-1]
-    outcome, reason = _verdict(outcomes, stopped_at, norm, field_tol, norm_limit)
+    outcome, reason = describe_outcomes(outcomes, stopped_at, norm, field_tol, norm_limit)
     columns = [np.stack(column) for column in zip(*kept, strict=True)]
     steps_taken = np.array(counts)
     times = np.concatenate([[0.0], np.cumsum(etas)])[steps_taken]
@@ -89,7 +89,8 @@ def iterate(
     return Trajectory(times, columns[0], columns[1], teacher, np.stack(norms), outcome, reason, outcomes, steps_taken)
 
 
-def _schedule(name: str, value: np.ndarray, steps: int) -> np.ndarray:
+def schedule(name: str, value: np.ndarray, steps: int) -> np.ndarray:
+    """Return one value a step from a number or a whole schedule ``(steps,)``."""
     if value.shape not in ((), (steps,)):
         raise ValueError(f"{name} has shape {value.shape}; need a number or one value a step, ({steps},)")
     return np.broadcast_to(value, (steps,))
@@ -107,9 +108,10 @@ def _stop(
     live[which] = False
 
 
-def _verdict(
+def describe_outcomes(
     outcomes: np.ndarray, stopped_at: np.ndarray, norm: np.ndarray, field_tol: float | None, norm_limit: float
 ) -> tuple[Outcome, str]:
+    """Return the worst outcome of a batch and a sentence that says why its members ended."""
     counts = {outcome: int((outcomes == outcome.value).sum()) for outcome in Outcome}
     worst = next(o for o in (Outcome.DIVERGED, Outcome.UNFINISHED, Outcome.CONVERGED) if counts[o] or not outcomes.size)
     if outcomes.ndim:

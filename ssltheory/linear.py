@@ -137,15 +137,33 @@ class LinearProblem:
         self, dynamics: Dynamics, A: np.ndarray, B: np.ndarray, C: np.ndarray | None = None, kappa: float | None = None
     ) -> tuple[np.ndarray, ...]:
         # Called at every step of the integrators: the state is already checked.
-        teacher = A if C is None else C
-        R = B @ A @ self.X - teacher @ self.Y
-        dA = -(_t(B) @ R) - self.lam * A
-        dB = -(R @ _t(A)) - self.lam * B
-        if dynamics == "gradient":
-            return dA + B @ A @ self.Y.T - A @ self.Z, dB
-        if dynamics == "sg":
-            return dA, dB
-        return dA, dB, cast(float, kappa) * (A - teacher)
+        return velocity(dynamics, self.X, self.Y, self.Z, self.lam, A, B, C, kappa)
+
+
+def velocity(
+    dynamics: Dynamics,
+    X: Float[np.ndarray, "*#batch m m"],
+    Y: Float[np.ndarray, "*#batch m m"],
+    Z: Float[np.ndarray, "*#batch m m"],
+    lam: float,
+    A: Float[np.ndarray, "*batch n m"],
+    B: Float[np.ndarray, "*batch n n"],
+    C: Float[np.ndarray, "*batch n m"] | None = None,
+    kappa: float | None = None,
+) -> tuple[np.ndarray, ...]:
+    """The field of :meth:`LinearProblem.field` on given moments, which may differ along the batch; nothing is checked.
+
+    ``Z`` is read by ``"gradient"`` alone.
+    """
+    teacher = A if C is None else C
+    R = B @ A @ X - teacher @ Y
+    dA = -(_t(B) @ R) - lam * A
+    dB = -(R @ _t(A)) - lam * B
+    if dynamics == "gradient":
+        return dA + B @ A @ _t(Y) - A @ Z, dB
+    if dynamics == "sg":
+        return dA, dB
+    return dA, dB, cast(float, kappa) * (A - teacher)
 
 
 def check_dynamics(dynamics: str, C: object, kappa: object) -> None:

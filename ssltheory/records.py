@@ -1,0 +1,97 @@
+"""Recorded data: numbers too long to compute while a reader waits, kept with what made them."""
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Record:
+    """Data and its provenance: the command, date, machine, package versions and seconds that made it."""
+
+    data: Any
+    provenance: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        """Say in one sentence where the data come from."""
+        p = self.provenance
+        versions = ", ".join(f"{name} {version}" for name, version in p["versions"].items())
+        return (
+            f"made by `{p['command']}` on {p['date']} in {p['seconds']:.0f} s"
+            f" on {p['machine']['cores']} cores ({p['machine']['system']}, {versions})"
+        )
+
+
+def write_record(
+    path: str | Path,
+    data: Any,
+    *,
+    command: str,
+    seconds: float,
+    packages: Sequence[str] = ("numpy", "scipy", "numba"),
+    machine: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write JSON data with its provenance, all at once: an interruption leaves the old file or the new one.
+
+    ``machine`` adds to the number of cores and the kind of system (an accelerator's name, say). Raises ``ValueError``
+    for data that JSON cannot hold, NaN and infinities among them, before the old file is touched.
+    """
+    path = Path(path)
+    record = {
+        "provenance": {
+            "command": command,
+            "date": datetime.now(UTC).date().isoformat(),
+            "seconds": round(float(seconds), 1),
+            "machine": {
+                "cores": os.cpu_count(),
+                "system": f"{platform.system()} {platform.machine()}",
+                **(machine or {}),
+            },
+            "versions": {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}},
+        },
+        "data": data,
+    }
+    try:
+        text = json.dumps(record, allow_nan=False, indent=1)
+    except (TypeError, ValueError) as problem:
+        raise ValueError(f"the data for {path.name} cannot be written as JSON: {problem}") from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def read_record(path: str | Path) -> Record:
+    """Read what :func:`write_record` wrote.
+
+    Raises ``ValueError`` for a file that is not such a record, saying what it lacks.
+    """
+    path = Path(path)
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"there is no recorded data at {path}") from None
+    except ValueError as problem:
+        raise ValueError(f"{path.name} is not JSON: {problem}") from None
+    if not isinstance(raw, dict) or {"provenance", "data"} - raw.keys():
+        raise ValueError(f"{path.name} is no record: it needs the keys 'provenance' and 'data'")
+    lacking = {"command", "date", "seconds", "machine", "versions"} - set(raw["provenance"])
+    if lacking:
+        raise ValueError(f"the provenance of {path.name} lacks {', '.join(sorted(lacking))}")
+    return Record(raw["data"], raw["provenance"])
