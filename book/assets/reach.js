@@ -17,6 +17,8 @@
       }
     }
   }
+  // A page opened from a folder may not fetch others, so search then lists its hits without their first lines.
+  if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
   // The theme's folds of the contents have a picture for a name.
   for (const fold of document.querySelectorAll("summary")) {
     if (!fold.textContent.trim() && !fold.hasAttribute("aria-label")) fold.setAttribute("aria-label", "Pages below");
