@@ -88,6 +88,34 @@ def equilibrium(
     return radius * u[:, None], np.sign(tau) * radius * np.outer(u, u)
 
 
+def search_equilibria(
+    rho: float, tau: float, lam: float, n: int, rng: np.random.Generator, starts: int = 20, spread: float = 1.5
+) -> Float[np.ndarray, " found"]:
+    """Look for SG equilibria without the theory and return the norms |a| of those found, one for each success.
+
+    A root finder (Powell's hybrid method with :func:`jacobian`) runs on the field from ``starts`` states whose entries
+    are normal with standard deviation ``spread``; it is drawn to saddles as readily as to stable equilibria. A root
+    counts if the field's norm there is below 1e-10.
+    """
+    from scipy.optimize import root
+
+    problem = scalar_problem(rho, tau, lam, n)
+
+    def parts(state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return state[:n, None], state[n:].reshape(n, n)
+
+    def field(state: np.ndarray) -> np.ndarray:
+        return np.concatenate([d.ravel() for d in problem.field("sg", *parts(state))])
+
+    norms = []
+    for _ in range(_validate.count("starts", starts)):
+        start = spread * rng.normal(size=n + n * n)
+        found = root(field, start, jac=lambda state: jacobian(rho, tau, lam, *parts(state)), tol=1e-14)
+        if np.linalg.norm(field(found.x)) < 1e-10:
+            norms.append(np.linalg.norm(found.x[:n]))
+    return np.array(norms)
+
+
 def jacobian(
     rho: float,
     tau: float,

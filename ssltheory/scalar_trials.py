@@ -143,3 +143,32 @@ def run_trials(
         rest = iterate_to_rest(dynamics, A, B, X=X, Y=Y, step=step, alpha=alpha, **options)
     codes = classify_codes(np.linalg.norm(rest.A[:, :, 0], axis=1), trials.rho, trials.tau, trials.lam)
     return OutcomeTable(trials, rest, np.where(rest.having(Outcome.CONVERGED), codes, np.int8(NONE)))
+
+
+def loss_rises(
+    dynamics: Dynamics,
+    trials: ScalarTrials,
+    A: Float[np.ndarray, "K n 1"],
+    B: Float[np.ndarray, "K n n"],
+    *,
+    kappa: float | None = None,
+    duration: float = 200.0,
+) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
+    """Return by how much E and F climb above their lowest value so far, at most, along each trial's flow.
+
+    The climb is in units of the loss at the start. F is taken at the trial's own teacher (for ``"sg"`` the student,
+    where F = E). E[y^2] is that of :func:`ssltheory.scalar.scalar_problem`.
+    """
+    from ssltheory.flow import integrate
+    from ssltheory.scalar import scalar_problem
+
+    duration = float(_validate.positive("duration", _validate.scalar("duration", duration)))
+    times = np.concatenate([[0.0], np.geomspace(1e-3, duration, 150)])
+    climbs = np.empty((2, len(trials)))
+    for k in range(len(trials)):
+        problem = scalar_problem(trials.rho[k], trials.tau[k], trials.lam[k], A.shape[1])
+        run = integrate(problem, dynamics, A[k], B[k], kappa=kappa, duration=duration, samples=times, rtol=1e-8)
+        teacher = run.A if run.C is None else run.C
+        for row, loss in enumerate((problem.loss(run.A, run.B), problem.teacher_loss(run.A, run.B, teacher))):
+            climbs[row, k] = np.max(loss - np.minimum.accumulate(loss)) / loss[0]
+    return climbs[0], climbs[1]

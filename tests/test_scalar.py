@@ -312,3 +312,15 @@ def test_a_state_that_still_moves_is_no_limit():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_blind_search_finds_only_the_known_equilibria(n):
+    rng = np.random.default_rng(n)
+    for tau, expected in ((0.8, True), (0.2, False)):
+        norms = scalar.search_equilibria(1.0, tau, 0.05, n, rng, starts=40)
+        known = [0.0, *scalar.radii(1.0, tau, 0.05)] if expected else [0.0]
+        assert len(norms) > 10
+        gaps = np.abs(norms[:, None] - np.array(known))
+        assert gaps.min(axis=1).max() < 1e-6
+        assert set(gaps.argmin(axis=1)) == set(range(len(known)))

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 from ssltheory import draw_states, draw_trials, run_trials
-from ssltheory.scalar_trials import COLUMNS, RANGES
+from ssltheory.scalar_trials import COLUMNS, RANGES, loss_rises
 from ssltheory.trajectory import Outcome
 
 
@@ -101,3 +101,14 @@ def test_bad_input():
         draw_trials(rng, 0)
     with pytest.raises(ValueError, match="column must be one of"):
         run_trials("sg", trials, A, B).share("saddle")
+
+
+def test_a_gradient_flow_never_climbs_and_stop_gradient_sometimes_does():
+    rng = np.random.default_rng(5)
+    trials = draw_trials(rng, 25)
+    A, B = draw_states(rng, 25, 2, "normal", 0.7)
+    down, _ = loss_rises("gradient", trials, A, B)
+    assert down.max() < 1e-7
+    up, teacher = loss_rises("sg", trials, A, B)
+    assert (up > 1e-3).any()
+    np.testing.assert_allclose(up, teacher, atol=1e-12)
