@@ -151,7 +151,7 @@ def diffrax_best(dynamics: str, trials: Any, A: np.ndarray, B: np.ndarray) -> di
     tried: dict[str, dict[str, float]] = {}
     programs: dict[str, Any] = {}
     # Explicit solvers meet the step limit on stiff trials; 100 trials are enough to see it.
-    candidates = [("Tsit5", 1e-6, None, 100), ("Dopri8", 1e-6, None, 100)]
+    candidates: list[tuple[str, float, int | None, int]] = [("Tsit5", 1e-6, None, 100), ("Dopri8", 1e-6, None, 100)]
     implicit = ("Kvaerno3", "Kvaerno4", "Kvaerno5")
     candidates += [(name, rtol, batch, 1000) for name in implicit for rtol in (1e-5, 1e-6) for batch in (None, 50)]
     for name, rtol, batch, count in candidates:

@@ -218,6 +218,35 @@ def largest_stable_step(
     return step[()]
 
 
+def step_matrix(
+    rho: float, tau: float, lam: float, n: int, step: float, alpha: float = 0.0, sphere: Sphere = "outer"
+) -> Float[np.ndarray, "d d"]:
+    """The derivative of one step of the algorithm at an equilibrium, d = n^2 + 2 n, coordinates (a, B, c).
+
+    With the flow's Jacobian J of the student, the rows of (a, B) are I + step J and those of c are
+    alpha I + (1 - alpha) times the new rows of a. alpha = 0 is SG, with n further eigenvalues 0 for the teacher.
+    """
+    a, B = equilibrium(rho, tau, lam, n, sphere)
+    step = float(_validate.positive("step", _validate.scalar("step", step)))
+    alpha = float(_validate.probability("alpha", _validate.scalar("alpha", alpha)))
+    d = n + n * n
+    M = np.eye(d + n)
+    M[:d] += step * jacobian(rho, tau, lam, a, B, kappa=0.0)[:d]
+    M[d:] = alpha * M[d:] + (1 - alpha) * M[:n]
+    return M
+
+
+def iteration_radius(rho: float, tau: float, lam: float, n: int, step: float, alpha: float = 0.0) -> float:
+    """The largest modulus of an eigenvalue of :func:`step_matrix` on the outer sphere, the sphere's own set aside.
+
+    The n - 1 eigenvalues nearest to 1 are those of motions along the sphere, which is at rest whatever the step. The
+    sphere attracts the algorithm where the result is below 1.
+    """
+    values = np.linalg.eigvals(step_matrix(rho, tau, lam, n, step, alpha))
+    across = values[np.argsort(np.abs(values - 1))[n - 1 :]]
+    return float(np.abs(across).max())
+
+
 def classify_codes(
     norm: Numbers,
     rho: Numbers,

@@ -324,3 +324,24 @@ def test_a_blind_search_finds_only_the_known_equilibria(n):
         gaps = np.abs(norms[:, None] - np.array(known))
         assert gaps.min(axis=1).max() < 1e-6
         assert set(gaps.argmin(axis=1)) == set(range(len(known)))
+
+
+@pytest.mark.parametrize(("n", "alpha"), [(1, 0.0), (2, 0.0), (2, 0.7), (3, 0.99)])
+def test_the_step_matrix_is_the_derivative_of_the_iteration(n, alpha):
+    rho, tau, lam, step = 1.3, -0.9, 0.04, 0.4
+    problem = scalar.scalar_problem(rho, tau, lam, n)
+    a, B = scalar.equilibrium(rho, tau, lam, n, "outer")
+    rest = packed((a, B, a))
+    h = 1e-6
+    columns = []
+    for e in np.eye(len(rest)):
+        ends = []
+        for sign in (1, -1):
+            run = iterate(problem, "ema", *unpacked(rest + sign * h * e, n), step=step, alpha=alpha, steps=1)
+            ends.append(packed(run.final))
+        columns.append((ends[0] - ends[1]) / (2 * h))
+    matrix = scalar.step_matrix(rho, tau, lam, n, step, alpha)
+    np.testing.assert_allclose(matrix, np.column_stack(columns), atol=1e-8)
+    # Motions along the sphere are kept as they are, and nothing else is.
+    assert (np.abs(np.linalg.eigvals(matrix) - 1) < 1e-6).sum() == n - 1
+    assert scalar.iteration_radius(rho, tau, lam, n, step, alpha) < 1

@@ -1,6 +1,6 @@
 """Record where scalar trials end, over the settings that the published table leaves open.
 
-    python tools/record_scalar_map.py [--trials 10000] [--out book/data/scalar_map.json]
+    python -m ssltheory.scalar_map [--trials 10000] [--out book/data/scalar_map.json]
 
 Writes one entry a setting: the flow over n, the law and the scale of the initial entries and the teacher's rate, and
 the algorithm over the step and the teacher's momentum. Every setting draws its own problems and starts; SG and EMA of
@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ssltheory import draw_states, draw_trials, run_trials, write_record
+from ssltheory.records import write_record
+from ssltheory.scalar_trials import draw_states, draw_trials, run_trials
 
 SEED = 20260
 WIDTHS = (2, 3, 5)
@@ -72,7 +73,7 @@ def main() -> None:
         found.append(entry(setting, options.trials))
         print(f"\r{k + 1}/{len(todo)} settings", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    command = f"python tools/record_scalar_map.py --trials {options.trials}"
+    command = f"python -m ssltheory.scalar_map --trials {options.trials}"
     write_record(options.out, found, command=command, seconds=time.perf_counter() - start)
 
 
