@@ -4,9 +4,10 @@ The trials are those of the chapter on the scalar case: rho in [0, 3], tau in [-
 given that nonzero equilibria exist; n = 2; entries of A and B normal with variance 1/n; the teacher at alpha = 0.999
 and step 0.1, so kappa = 0.01. Every method integrates the same flow until the norm of its field is 1e-9.
 
-Three ways, in one run, at the same relative tolerance per step (1e-5) where the method has one: this package (threads on all cores), a loop over trials of scipy's ``solve_ivp`` with LSODA (a
-subsample, scaled up), and diffrax under ``jit`` and ``vmap`` (its solvers and batch sizes tried on a subsample, the
-best one run on all trials). Compilation is timed apart for both compiled methods. Prints one JSON object.
+Three ways, in one run, at the same relative tolerance per step (1e-5) where the method has one: this package (threads
+on all cores), a loop over trials of scipy's ``solve_ivp`` with LSODA (a subsample, scaled up), and diffrax under
+``jit`` and ``vmap`` (its solvers and batch sizes tried on a subsample, the best one run on all trials). Compilation is
+timed apart for both compiled methods. Prints one JSON object.
 
     pip install -r requirements-bench.lock
     python benchmarks/scalar_trials.py [--trials 10000] [--scipy-trials 100] [--no-diffrax] [--scale]
