@@ -136,7 +136,7 @@ def step_scene(ratio: float, algorithm: Literal["sg", "ema", "sg1"]) -> Scene:
 def map_scene(entries: Sequence[dict[str, Any]], n: int, start: str) -> Scene:
     """Draw the share of trials on the outer sphere over the scale of the start, from the recorded map's flow entries.
 
-    One curve for SG and one for each rate of EMA, with 95% intervals, and the published shares as lines.
+    Curves for SG, for the slowest teacher and for kappa = 0.03, with 95% intervals, and the published shares.
     """
     chosen = [e for e in entries if e["n"] == n and e["start"] == start and "step" not in e]
     if not chosen:
@@ -147,15 +147,14 @@ def map_scene(entries: Sequence[dict[str, Any]], n: int, start: str) -> Scene:
         Line(limits, [0.928, 0.928], color="ema", dash="dotted", width=1.4, label="published, EMA"),
     ]
     rates = sorted({e["kappa"] for e in chosen if "kappa" in e})
-    dashes: tuple[Dash, ...] = ("solid", "dashed", "dotted")
-    for kappa in [None, *rates[1:4]]:
+    shown: dict[float | None, Dash] = {None: "solid", rates[0]: "solid", 0.03: "dashed"}
+    for kappa, dash in shown.items():
         row = sorted((e for e in chosen if e.get("kappa") == kappa), key=lambda e: e["scale"])
         scale = [e["scale"] for e in row]
         share = [e["counts"]["outer"] / e["trials"] for e in row]
         ends = np.array([share_interval(e["counts"]["outer"], e["trials"]) for e in row])
         name, label = ("sg", "SG") if kappa is None else ("ema", f"EMA, κ = {kappa:g}")
         items.append(Band(scale, ends[:, 0], ends[:, 1], color=name, opacity=0.25))
-        dash: Dash = "solid" if kappa is None else dashes[rates[1:4].index(kappa)]
         items.append(Line(scale, share, color=name, label=label, dash=dash))
     panel = Panel(
         items,
