@@ -7,11 +7,13 @@ identity, and on ``C`` a multiple of the identity: both are eliminated by hand a
 that is ``2 x 2`` where ``m = 1`` and ``n = 2``.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numba as nb
 import numpy as np
+from numba.extending import register_jitable
 
 CONVERGED, UNFINISHED, DIVERGED = 0, 1, 2
 GRADIENT, SG, EMA = 0, 1, 2
@@ -35,16 +37,41 @@ _C[5, :5] = [8.083246795921522, -7.981132988064893, -31.52159432874371, 16.31930
 _GAMMA = 0.25
 
 
-@cache
-def field_kernel(dynamics: int, n: int, m: int) -> Any:
-    """Compile ``field(y, X, Y, Z, lam, kappa, R, out)`` for one dynamics and one size.
+# Kernels are kept on disk, so every function that goes into one has a name of its own for each dynamics and size.
+# Otherwise numba would file two kernels in one place, and take one's function for the other's when it loads both.
+
+
+def _named(function: Callable, *parts: object) -> Callable:
+    function.__qualname__ = "_".join(map(str, parts))
+    return function
+
+
+def _part(*name: object) -> Callable[[Callable], Any]:
+    """Make a function that kernels call; numba would not find a kernel again that calls a compiled one."""
+    return lambda function: register_jitable(error_model="numpy")(_named(function, *name))
+
+
+def _kernel(*name: object) -> Callable[[Callable], Any]:
+    """Compile a kernel, or load it from disk; where no folder can be written it is compiled in each process."""
+
+    def compiled(function: Callable) -> Any:
+        try:
+            return nb.njit(nogil=True, cache=True, error_model="numpy")(_named(function, *name))
+        except RuntimeError:
+            return nb.njit(nogil=True, error_model="numpy")(function)
+
+    return compiled
+
+
+def field_part(dynamics: int, n: int, m: int) -> Any:
+    """Return ``field(y, X, Y, Z, lam, kappa, R, out)`` for one dynamics and one size, to be compiled into a kernel.
 
     Writes the time derivative of the flat state ``y = (A, B[, C])`` to ``out`` and the residual to ``R``; returns the
     squared norm of the derivative.
     """
     na, nn = n * m, n * n
 
-    @nb.njit(nogil=True, cache=True, error_model="numpy")
+    @_part("field", dynamics, n, m)
     def field(y, X, Y, Z, lam, kappa, R, out):
         t = na + nn if dynamics == EMA else 0  # where the teacher starts
         for i in range(n):
@@ -93,10 +120,10 @@ def flow_kernel(dynamics: int, n: int, m: int) -> Any:
     """Compile the flow to rest of a slice of trials for one dynamics and one size."""
     na, nn = n * m, n * n
     size = na + nn + (na if dynamics == EMA else 0)
-    field = field_kernel(dynamics, n, m)
+    field = field_part(dynamics, n, m)
     A_, C_, gamma = _A, _C, _GAMMA
 
-    @nb.njit(nogil=True, cache=True, error_model="numpy")
+    @_part("factor", dynamics, n, m)
     def factor(y, X, Y, Z, lam, kappa, R, g, N, L, M, pivot, AX, AXN, SX):
         """Build and factor the ``n m`` system of ``I - g J``; leave what the solves need in N, L, M, AX."""
         d = 1.0 + g * lam
@@ -199,7 +226,7 @@ def flow_kernel(dynamics: int, n: int, m: int) -> Any:
                     M[r, c] -= f * M[p, c]
         return True
 
-    @nb.njit(nogil=True, cache=True, error_model="numpy")
+    @_part("solve", dynamics, n, m)
     def solve(y, Y, lam, kappa, R, g, N, L, M, pivot, AX, f, kR, out):
         """Solve ``(I - g J) out = f`` with what ``factor`` left."""
         d = 1.0 + g * lam
@@ -262,7 +289,7 @@ def flow_kernel(dynamics: int, n: int, m: int) -> Any:
             for k in range(na):
                 out[t + k] = (f[t + k] + g * kappa * out[k]) / (1.0 + g * kappa)
 
-    @nb.njit(nogil=True, cache=True, error_model="numpy")
+    @_kernel("flow", dynamics, n, m)
     def run(states, X, Y, Z, lam, kappa, field_tol, rtol, atol, max_steps, max_time, norms, outcome, times, steps):
         R = np.empty((n, m))
         dy = np.empty(size)
@@ -299,11 +326,11 @@ def flow_kernel(dynamics: int, n: int, m: int) -> Any:
             while True:
                 scale = np.sqrt(square)
                 floor = 4.0 * _EPS * scale * (l_ + scale * (size_x * scale + size_y))
+                if not scale < ESCAPE or not np.isfinite(norm):  # first, for the floor of a huge state is huge
+                    code = DIVERGED
+                    break
                 if norm <= max(field_tol, floor):
                     code = CONVERGED
-                    break
-                if not scale < ESCAPE or not np.isfinite(norm):
-                    code = DIVERGED
                     break
                 if count >= max_steps or t >= max_time:
                     break
@@ -334,15 +361,16 @@ def flow_kernel(dynamics: int, n: int, m: int) -> Any:
                             rhs[k] = gamma * v
                         solve(y, y_, l_, k_, R, g, N, L, M, pivot, AX, rhs, kR, ks[s])
                     error = 0.0
-                    square = 0.0
+                    moved = 0.0
                     for k in range(size):
                         error += ks[5, k] * ks[5, k]
                         trial[k] += ks[5, k]
-                        square += trial[k] * trial[k]
-                    error = np.sqrt(error) / (atol + rtol * max(scale, np.sqrt(square)))
+                        moved += trial[k] * trial[k]
+                    error = np.sqrt(error) / (atol + rtol * max(scale, np.sqrt(moved)))
                     if error <= 1.0:
                         accepted = True
                         t += h
+                        square = moved
                         for k in range(size):
                             y[k] = trial[k]
                         norm = np.sqrt(field(y, x_, y_, z_, l_, k_, R, dy))
@@ -368,9 +396,9 @@ def iteration_kernel(dynamics: int, n: int, m: int) -> Any:
     """Compile the discrete algorithm to rest of a slice of trials for one dynamics and one size."""
     na, nn = n * m, n * n
     size = na + nn + (na if dynamics == EMA else 0)
-    field = field_kernel(dynamics, n, m)
+    field = field_part(dynamics, n, m)
 
-    @nb.njit(nogil=True, cache=True, error_model="numpy")
+    @_kernel("iteration", dynamics, n, m)
     def run(states, X, Y, Z, lam, step, alpha, field_tol, max_steps, norms, outcome, steps):
         R = np.empty((n, m))
         dy = np.empty(size)

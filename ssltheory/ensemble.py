@@ -5,16 +5,16 @@ anywhere: it runs on threads by default, and on any :class:`concurrent.futures.E
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from ssltheory import _validate as validate
-from ssltheory.linear import Dynamics
+from ssltheory import _validate
+from ssltheory.linear import Dynamics, check_dynamics
 from ssltheory.trajectory import Outcome
 
 OUTCOMES = (Outcome.CONVERGED, Outcome.UNFINISHED, Outcome.DIVERGED)
@@ -100,20 +100,14 @@ def flow_to_rest(
 
     Source: Ponce et al. (2026), section 4; Hairer and Wanner, *Solving Ordinary Differential Equations II*, IV.7.
     """
+    check_dynamics(dynamics, kappa=kappa)
     batch = _Batch.of(dynamics, A, B, C, X=X, Y=Y, Z=Z, lam=lam)
-    if dynamics == "ema":
-        if kappa is None:
-            raise ValueError("kappa is missing: dynamics 'ema' needs the teacher's rate kappa >= 0")
-        rates = batch.each("kappa", validate.nonnegative("kappa", kappa))
-    elif kappa is not None:
-        raise ValueError(f"got kappa = {kappa!r} with dynamics {dynamics!r}: only 'ema' has a teacher with a rate")
-    else:
-        rates = np.zeros(len(A))
+    rates = batch.each("kappa", _validate.nonnegative("kappa", 0.0 if kappa is None else kappa))
     limits = (
-        float(validate.positive("field_tol", field_tol)),
-        float(validate.positive("rtol", rtol)),
-        float(validate.positive("atol", atol)),
-        validate.count("max_steps", max_steps),
+        _validate.scalar("field_tol", field_tol, _validate.positive),
+        _validate.scalar("rtol", rtol, _validate.positive),
+        _validate.scalar("atol", atol, _validate.positive),
+        _validate.count("max_steps", max_steps),
         _limit("max_time", max_time),
     )
     return batch.run(_flow_slice, (batch.X, batch.Y, batch.Z, batch.lam, rates), limits, executor)
@@ -162,17 +156,14 @@ def iterate_to_rest(
 
     Source: Ponce et al. (2026), section 4.
     """
+    check_dynamics(dynamics, alpha=alpha)
     batch = _Batch.of(dynamics, A, B, C, X=X, Y=Y, Z=Z, lam=lam)
-    steps = batch.each("step", validate.positive("step", step))
-    if dynamics == "ema":
-        if alpha is None:
-            raise ValueError("alpha is missing: dynamics 'ema' needs the teacher's momentum alpha in [0, 1]")
-        momenta = batch.each("alpha", validate.probability("alpha", alpha))
-    elif alpha is not None:
-        raise ValueError(f"got alpha = {alpha!r} with dynamics {dynamics!r}: only 'ema' has a teacher with momentum")
-    else:
-        momenta = np.zeros(len(A))
-    limits = (float(validate.positive("field_tol", field_tol)), validate.count("max_steps", max_steps))
+    steps = batch.each("step", _validate.positive("step", step))
+    momenta = batch.each("alpha", _validate.probability("alpha", 0.0 if alpha is None else alpha))
+    limits = (
+        _validate.scalar("field_tol", field_tol, _validate.positive),
+        _validate.count("max_steps", max_steps),
+    )
     return batch.run(_iteration_slice, (batch.X, batch.Y, batch.Z, batch.lam, steps, momenta), limits, executor)
 
 
@@ -191,54 +182,57 @@ class _Batch:
 
     @classmethod
     def of(cls, dynamics: Any, A: Any, B: Any, C: Any, *, X: Any, Y: Any, Z: Any, lam: Any) -> "_Batch":
-        validate.one_of("dynamics", dynamics, get_args(Dynamics))
-        A = validate.shaped("A", A, ("K", "n", "m"))
+        A = _validate.shaped("A", A, ("K", "n", "m"))
         if 0 in A.shape:
             raise ValueError(f"A has shape {A.shape}; need (K, n, m), none of them 0")
         K, n, m = A.shape
         if n < m:
             raise ValueError(f"A has shape {A.shape}, that is n = {n} < m = {m}; need n >= m")
-        B = validate.shaped("B", B, (K, n, n))
+        B = _validate.shaped("B", B, (K, n, n))
         blocks = [A, B]
         if dynamics == "ema":
-            blocks.append(A if C is None else validate.shaped("C", C, (K, n, m)))
-        elif C is not None:
-            raise ValueError(f"got a teacher C with dynamics {dynamics!r}; only 'ema' has a teacher of its own")
+            C = A if C is None else C
+            blocks.append(_validate.shaped("C", C, (K, n, m)))
+        check_dynamics(dynamics, C=C)
         if dynamics == "gradient" and Z is None:
             raise ValueError("Z is missing: dynamics 'gradient' needs [y y^T]")
         moments = []
-        for name, M in (("X", X), ("Y", Y), ("Z", X if Z is None else Z)):
-            M = validate.shaped(name, M, (K, m, m) if np.ndim(M) == 3 else (m, m))
-            M = M if name == "Y" else validate.positive_definite(name, M)
-            moments.append(np.ascontiguousarray(np.broadcast_to(M, (K, m, m))))
+        checks = (_validate.positive_definite, _validate.finite, _validate.positive_semidefinite)
+        for name, M, check in zip("XYZ", (X, Y, X if Z is None else Z), checks, strict=True):
+            M = check(name, _validate.shaped(name, M, (m, m), (K, m, m)))
+            moments.append(np.array(np.broadcast_to(M, (K, m, m)), order="C"))
         states = np.concatenate([block.reshape(K, -1) for block in blocks], axis=1)
         X, Y, Z = moments
         batch = cls(cast(Dynamics, dynamics), n, m, states, X, Y, Z, np.zeros(K))
-        return replace(batch, lam=batch.each("lam", validate.nonnegative("lam", lam)))
+        return replace(batch, lam=batch.each("lam", _validate.nonnegative("lam", lam)))
 
     def each(self, name: str, value: np.ndarray) -> np.ndarray:
         """Return ``value``, a number or one for each trial, as ``(K,)``."""
         trials = (len(self.states),)
         if value.shape not in ((), trials):
             raise ValueError(f"{name} has shape {value.shape}; need a number or one for each trial, {trials}")
-        return np.ascontiguousarray(np.broadcast_to(value, trials))
+        return np.array(np.broadcast_to(value, trials), order="C")
 
-    def run(self, work: Callable[..., Any], arrays: tuple, limits: tuple, executor: Executor | None) -> Rest:
-        cores = os.cpu_count() or 1
+    def run(
+        self, work: Callable[..., Any], arrays: Sequence[np.ndarray], limits: tuple, executor: Executor | None
+    ) -> Rest:
+        cores = _cores()
         # Slices far more numerous than cores even out trials of unequal length.
-        cuts = np.array_split(np.arange(len(self.states)), max(1, min(16 * cores, len(self.states) // 64)))
-        slices = [(self.dynamics, self.n, self.m, self.states[c], tuple(a[c] for a in arrays), limits) for c in cuts]
+        count = max(1, min(16 * cores, len(self.states) // 64))
+        parts = zip(*(np.array_split(array, count) for array in (self.states, *arrays)), strict=True)
+        slices = [(self.dynamics, self.n, self.m, states, rest, limits) for states, *rest in parts]
+        if len(slices) > 1:
+            # One call on no trial compiles the kernel before threads or processes race for it.
+            none = (self.states[:0], [array[:0] for array in arrays])
+            work(self.dynamics, self.n, self.m, *none, limits)
         if executor is not None:
-            parts = [future.result() for future in [executor.submit(work, *s) for s in slices]]
+            ends = [future.result() for future in [executor.submit(work, *s) for s in slices]]
         elif len(slices) == 1:
-            parts = [work(*slices[0])]
+            ends = [work(*slices[0])]
         else:
-            # One call on no trial compiles the kernel before the threads race for it.
-            none = np.arange(0)
-            work(self.dynamics, self.n, self.m, self.states[none], tuple(a[none] for a in arrays), limits)
             with ThreadPoolExecutor(cores) as pool:
-                parts = [future.result() for future in [pool.submit(work, *s) for s in slices]]
-        states, norm, outcome, time, steps = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+                ends = [future.result() for future in [pool.submit(work, *s) for s in slices]]
+        states, norm, outcome, time, steps = (np.concatenate(columns) for columns in zip(*ends, strict=True))
         K, na, nn = len(states), self.n * self.m, self.n * self.n
         return Rest(
             A=states[:, :na].reshape(K, self.n, self.m),
@@ -251,17 +245,24 @@ class _Batch:
         )
 
 
+def _cores() -> int:
+    """Return how many cores this process may use, which in a container are fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _limit(name: str, value: float) -> float:
-    if not value > 0:
-        raise ValueError(f"{name} must be greater than 0; got {value!r}")
-    return float(value)
+    """Return a positive number, or infinity for no limit."""
+    forever = isinstance(value, float) and value == np.inf
+    return float(value) if forever else _validate.scalar(name, value, _validate.positive)
 
 
 def _empty(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return np.empty(count), np.empty(count, np.int8), np.empty(count), np.empty(count, np.int64)
 
 
-def _flow_slice(dynamics: Dynamics, n: int, m: int, states: np.ndarray, arrays: tuple, limits: tuple) -> tuple:
+def _flow_slice(
+    dynamics: Dynamics, n: int, m: int, states: np.ndarray, arrays: Sequence[np.ndarray], limits: tuple
+) -> tuple:
     from ssltheory import _kernels
 
     states = states.copy()
@@ -271,7 +272,9 @@ def _flow_slice(dynamics: Dynamics, n: int, m: int, states: np.ndarray, arrays: 
     return states, norm, outcome, time, steps
 
 
-def _iteration_slice(dynamics: Dynamics, n: int, m: int, states: np.ndarray, arrays: tuple, limits: tuple) -> tuple:
+def _iteration_slice(
+    dynamics: Dynamics, n: int, m: int, states: np.ndarray, arrays: Sequence[np.ndarray], limits: tuple
+) -> tuple:
     from ssltheory import _kernels
 
     states = states.copy()
