@@ -1,5 +1,6 @@
 """Checks of input at the boundary: each returns the value as float64 or raises ``ValueError`` saying what it got."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,15 @@ _ROUNDING = 1e-10
 
 
 def finite(name: str, value: Any) -> np.ndarray:
-    """Return ``value`` as a float64 array, all of whose entries are finite."""
+    """Return ``value`` as a float64 array, all of whose entries are finite; truth values and words are no numbers."""
     try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be an array of real numbers; got {type(value).__name__}") from None
+        array = np.asarray(value)
+        if array.dtype.kind not in "iufO":
+            raise TypeError
+        array = array.astype(np.float64, copy=False)
+    except (TypeError, ValueError, OverflowError):
+        got = f"dtype {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise ValueError(f"{name} must be an array of real numbers; got {got}") from None
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
         raise ValueError(f"{name} must be finite; {bad} of its {array.size} entries are not")
@@ -36,9 +41,9 @@ def shaped(name: str, value: Any, *shapes: tuple[int | str, ...], batched: bool 
     return array
 
 
-def scalar(name: str, value: Any) -> float:
-    """Return a finite number."""
-    array = finite(name, value)
+def scalar(name: str, value: Any, check: Callable[[str, Any], np.ndarray] = finite) -> float:
+    """Return a single number that passes one of the checks of numbers."""
+    array = check(name, value)
     if array.ndim:
         raise ValueError(f"{name} must be a single number; got shape {array.shape}")
     return float(array)
@@ -77,7 +82,7 @@ def count(name: str, value: Any, least: int = 1) -> int:
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
     """Return ``value`` if it is one of the choices."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}")
     return value
 

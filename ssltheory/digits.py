@@ -43,7 +43,7 @@ def augment(
     images = _validate.shaped("images", images, ("N", "h", "w"))
     amplitudes = {"shift": shift, "angle": angle, "scale": scale, "brightness": brightness, "noise": noise}
     for name, value in amplitudes.items():
-        _validate.nonnegative(name, _validate.scalar(name, value))
+        _validate.scalar(name, value, _validate.nonnegative)
     if scale >= 1:
         raise ValueError(f"scale must be less than 1; got {scale:g}")
     count, height, width = images.shape

@@ -40,16 +40,17 @@ def integrate(
     from scipy.integrate import solve_ivp
 
     C = A if dynamics == "ema" and C is None else C
-    check_dynamics(dynamics, C, kappa)
+    check_dynamics(dynamics, C=C, kappa=kappa)
+    kappa = None if kappa is None else _validate.scalar("kappa", kappa, _validate.nonnegative)
     state = problem.check_state(A, B, C)
     if any(M.ndim != 2 for M in state):
         raise ValueError("integrate takes one state, not a batch; ensemble.flow_to_rest takes a batch")
     duration, rtol, atol, norm_limit = (
-        float(_validate.positive(name, _validate.scalar(name, value)))
+        _validate.scalar(name, value, _validate.positive)
         for name, value in (("duration", duration), ("rtol", rtol), ("atol", atol), ("norm_limit", norm_limit))
     )
     if field_tol is not None:
-        field_tol = float(_validate.positive("field_tol", _validate.scalar("field_tol", field_tol)))
+        field_tol = _validate.scalar("field_tol", field_tol, _validate.positive)
     times = _times(samples, duration)
 
     shapes = [M.shape for M in state]

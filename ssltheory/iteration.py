@@ -1,5 +1,7 @@
 """The discrete algorithm: a gradient step of the student, then a moving average of the teacher."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
@@ -34,21 +36,19 @@ def iterate(
 
     Raises ``ValueError`` for bad shapes, steps or momenta. Source: Ponce et al. (arXiv 2507.01028), section 2.
     """
-    if dynamics == "ema" and alpha is None:
-        raise ValueError("dynamics 'ema' needs alpha; got None")
-    if dynamics != "ema" and alpha is not None:
-        raise ValueError(f"dynamics {dynamics!r} has no separate teacher; alpha must be None")
     C = A if dynamics == "ema" and C is None else C
-    check_dynamics(dynamics, C, None if alpha is None else 0.0)
+    check_dynamics(dynamics, C=C, alpha=alpha)
     steps = _validate.count("steps", steps)
     record_every = _validate.count("record_every", record_every)
     etas = schedule("step", _validate.positive("step", step), steps)
     alphas = np.zeros(steps) if alpha is None else schedule("alpha", _validate.probability("alpha", alpha), steps)
     if field_tol is not None:
-        field_tol = float(_validate.nonnegative("field_tol", _validate.scalar("field_tol", field_tol)))
-    norm_limit = float(_validate.positive("norm_limit", _validate.scalar("norm_limit", norm_limit)))
+        field_tol = _validate.scalar("field_tol", field_tol, _validate.nonnegative)
+    norm_limit = _validate.scalar("norm_limit", norm_limit, _validate.positive)
     state = list(problem.check_state(A, B, C))
     batch = np.broadcast_shapes(*(M.shape[:-2] for M in state))
+    if 0 in batch:
+        raise ValueError(f"A and B have the batch axes {batch}; need at least one state")
     state = [np.array(np.broadcast_to(M, batch + M.shape[-2:])) for M in state]
 
     outcomes = np.full(batch, Outcome.UNFINISHED.value, dtype="U10")
@@ -72,10 +72,8 @@ def iterate(
                 counts.append(k)
             if k == steps or not live.any():
                 break
-            new = [M + etas[k] * V for M, V in zip(state[:2], velocity[:2], strict=True)]
-            if len(state) == 3:
-                new.append(alphas[k] * state[2] + (1 - alphas[k]) * new[0])
-            fits = _norm(tuple(new)) <= norm_limit
+            new = advance(state, velocity, etas[k], alphas[k])
+            fits = _norm(new) <= norm_limit
             _stop(live & ~fits, Outcome.DIVERGED, k + 1, outcomes, stopped_at, live)
             for M, M_new in zip(state, new, strict=True):
                 np.copyto(M, M_new, where=live[..., None, None])
@@ -96,7 +94,13 @@ def schedule(name: str, value: np.ndarray, steps: int) -> np.ndarray:
     return np.broadcast_to(value, (steps,))
 
 
-def _norm(matrices: tuple[np.ndarray, ...]) -> np.ndarray:
+def advance(state: Sequence[np.ndarray], velocity: Sequence[np.ndarray], step: float, alpha: float) -> list[np.ndarray]:
+    """Return the state after one step: the student along its velocity, then the teacher, if any, after the student."""
+    new = [M + step * V for M, V in zip(state[:2], velocity[:2], strict=True)]
+    return new if len(state) == 2 else [*new, alpha * state[2] + (1 - alpha) * new[0]]
+
+
+def _norm(matrices: Sequence[np.ndarray]) -> np.ndarray:
     return np.sqrt(sum(np.einsum("...ij,...ij->...", M, M) for M in matrices))
 
 
@@ -113,10 +117,10 @@ def describe_outcomes(
 ) -> tuple[Outcome, str]:
     """Return the worst outcome of a batch and a sentence that says why its members ended."""
     counts = {outcome: int((outcomes == outcome.value).sum()) for outcome in Outcome}
-    worst = next(o for o in (Outcome.DIVERGED, Outcome.UNFINISHED, Outcome.CONVERGED) if counts[o] or not outcomes.size)
+    worst = next(o for o in (Outcome.DIVERGED, Outcome.UNFINISHED, Outcome.CONVERGED) if counts[o])
     if outcomes.ndim:
         parts = ", ".join(f"{number} {outcome.value}" for outcome, number in counts.items() if number)
-        return worst, f"of {outcomes.size} trajectories: {parts}, after at most {stopped_at.max(initial=0)} steps"
+        return worst, f"of {outcomes.size} trajectories: {parts}, after at most {stopped_at.max()} steps"
     k = int(stopped_at)
     if worst is Outcome.CONVERGED:
         return worst, f"converged: the field's norm {float(norm):.2e} is at most {field_tol:.2e} after {k} steps"

@@ -37,7 +37,7 @@ class LinearProblem:
     def __post_init__(self) -> None:
         if not isinstance(self.moments, SecondMoments):
             raise ValueError(f"moments must be SecondMoments; got {type(self.moments).__name__}")
-        object.__setattr__(self, "lam", float(_validate.nonnegative("lam", _validate.scalar("lam", self.lam))))
+        object.__setattr__(self, "lam", _validate.scalar("lam", self.lam, _validate.nonnegative))
         n = _validate.count("n", self.n)
         if n < self.m:
             raise ValueError(f"n must be at least m = {self.m}; got {n}")
@@ -129,7 +129,8 @@ class LinearProblem:
         A' = -P, B' = -Q at C = A; ``"ema"`` is the same at the teacher C, with C' = kappa (A - C), ``kappa`` >= 0 in
         inverse units of time (0: a frozen teacher). Raises ``ValueError`` where C or ``kappa`` is missing or unused.
         """
-        check_dynamics(dynamics, C, kappa)
+        check_dynamics(dynamics, C=C, kappa=kappa)
+        kappa = None if kappa is None else _validate.scalar("kappa", kappa, _validate.nonnegative)
         A, B, *teacher = self.check_state(A, B, C)
         return self._velocity(dynamics, A, B, teacher[0] if teacher else None, kappa)
 
@@ -166,13 +167,11 @@ def velocity(
     return dA, dB, cast(float, kappa) * (A - teacher)
 
 
-def check_dynamics(dynamics: str, C: object, kappa: object) -> None:
-    """Raise ``ValueError`` unless ``dynamics`` is known and a teacher and its rate are there for ``"ema"`` alone."""
+def check_dynamics(dynamics: str, **teacher: object) -> None:
+    """Raise ``ValueError`` unless ``dynamics`` is known and what a teacher needs is there for ``"ema"`` alone."""
     _validate.one_of("dynamics", dynamics, get_args(Dynamics))
-    for name, value in (("C", C), ("kappa", kappa)):
+    for name, value in teacher.items():
         if dynamics == "ema" and value is None:
             raise ValueError(f"dynamics 'ema' needs {name}; got None")
         if dynamics != "ema" and value is not None:
             raise ValueError(f"dynamics {dynamics!r} has no separate teacher; {name} must be None")
-    if kappa is not None:
-        _validate.nonnegative("kappa", _validate.scalar("kappa", kappa))

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ssltheory import _validate
-from ssltheory.iteration import describe_outcomes, schedule
+from ssltheory.iteration import advance, describe_outcomes, schedule
 from ssltheory.linear import Dynamics, check_dynamics, velocity
 from ssltheory.trajectory import Outcome, Trajectory
 
@@ -40,20 +40,19 @@ def train_on_samples(
     y = _validate.shaped("y", y, x.shape)
     A = _validate.shaped("A", A, ("S", "n", x.shape[1]))
     S, n, m = A.shape
+    if 0 in x.shape or not S:
+        raise ValueError(f"x has shape {x.shape} and A {A.shape}; need at least one pair and one network")
     if n < m:
         raise ValueError(f"n must be at least m = {m}; got {n}")
     B = _validate.shaped("B", B, (S, n, n))
-    lam = float(_validate.nonnegative("lam", _validate.scalar("lam", lam)))
-    if dynamics == "ema" and alpha is None:
-        raise ValueError("dynamics 'ema' needs alpha; got None")
-    if dynamics != "ema" and alpha is not None:
-        raise ValueError(f"dynamics {dynamics!r} has no separate teacher; alpha must be None")
-    check_dynamics(dynamics, A if dynamics == "ema" else None, 0.0 if dynamics == "ema" else None)
-    momentum = 0.0 if alpha is None else float(_validate.probability("alpha", _validate.scalar("alpha", alpha)))
+    lam = _validate.scalar("lam", lam, _validate.nonnegative)
+    check_dynamics(dynamics, alpha=alpha)
+    momentum = 0.0 if alpha is None else _validate.scalar("alpha", alpha, _validate.probability)
     steps = _validate.count("steps", steps)
     batch = _validate.count("batch", batch)
     record_every = _validate.count("record_every", record_every)
     etas = schedule("step", _validate.positive("step", step), steps)
+    norm_limit = _validate.scalar("norm_limit", norm_limit, _validate.positive)
 
     state = [A.copy(), B.copy()] + ([A.copy()] if dynamics == "ema" else [])
     live = np.ones(S, dtype=bool)
@@ -72,9 +71,7 @@ def train_on_samples(
             counts.append(k)
         if k == steps:
             break
-        new = [M + etas[k] * V for M, V in zip(state[:2], moved[:2], strict=True)]
-        if dynamics == "ema":
-            new.append(momentum * state[2] + (1 - momentum) * new[0])
+        new = advance(state, moved, etas[k], momentum)
         size = np.sqrt(sum(np.einsum("sij,sij->s", M, M) for M in new))
         lost = live & ~(size <= norm_limit)
         stopped_at[lost] = k + 1

@@ -154,7 +154,7 @@ def jacobian(
     J = np.block([[a_a, a_B], [B_a, B_B]])
     if kappa is None:
         return J
-    rate = float(_validate.nonnegative("kappa", _validate.scalar("kappa", kappa)))
+    rate = _validate.scalar("kappa", kappa, _validate.nonnegative)
     right = np.vstack([-(B.T @ dR_c), -(outer @ dR_c)])
     below = np.hstack([rate * identity, np.zeros((n, n * n)), -rate * identity])
     return np.vstack([np.hstack([J, right]), below])
@@ -174,7 +174,7 @@ def spectrum(
     _validate.one_of("dynamics", dynamics, ("sg", "ema"))
     if (dynamics == "ema") != (kappa is not None):
         raise ValueError(f"dynamics {dynamics!r} {'needs kappa' if kappa is None else 'has no kappa'}; got {kappa}")
-    rate = 0.0 if kappa is None else float(_validate.nonnegative("kappa", _validate.scalar("kappa", kappa)))
+    rate = 0.0 if kappa is None else _validate.scalar("kappa", kappa, _validate.nonnegative)
     r = _radius(rho, tau, lam, sphere)
     if sphere == "origin":
         pairs = [(-lam, n * n + n)] + ([(-rate, n)] if dynamics == "ema" else [])
@@ -227,8 +227,8 @@ def step_matrix(
     alpha I + (1 - alpha) times the new rows of a. alpha = 0 is SG, with n further eigenvalues 0 for the teacher.
     """
     a, B = equilibrium(rho, tau, lam, n, sphere)
-    step = float(_validate.positive("step", _validate.scalar("step", step)))
-    alpha = float(_validate.probability("alpha", _validate.scalar("alpha", alpha)))
+    step = _validate.scalar("step", step, _validate.positive)
+    alpha = _validate.scalar("alpha", alpha, _validate.probability)
     d = n + n * n
     M = np.eye(d + n)
     M[:d] += step * jacobian(rho, tau, lam, a, B, kappa=0.0)[:d]
@@ -265,7 +265,7 @@ def classify_codes(
     is not finite, or a ``field_norm`` above ``field_tol``, gives NONE: not at rest is no limit.
     """
     rho, tau, lam = _parameters(rho, tau, lam)
-    tolerance = float(_validate.positive("tolerance", _validate.scalar("tolerance", tolerance)))
+    tolerance = _validate.scalar("tolerance", tolerance, _validate.positive)
     norm = np.asarray(norm, dtype=np.float64)
     if (field_norm is None) != (field_tol is None):
         raise ValueError("field_norm and field_tol go together; got only one of them")

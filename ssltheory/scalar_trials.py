@@ -70,7 +70,7 @@ def draw_states(
     """Draw the initial encoders and predictors, their entries independent: ``scale`` times a variable of the law."""
     count, n = _validate.count("count", count), _validate.count("n", n)
     _validate.one_of("start", start, get_args(Start))
-    scale = float(_validate.nonnegative("scale", _validate.scalar("scale", scale)))
+    scale = _validate.scalar("scale", scale, _validate.nonnegative)
 
     def entries(*shape: int) -> np.ndarray:
         if start == "normal":
@@ -162,7 +162,9 @@ def loss_rises(
     from ssltheory.flow import integrate
     from ssltheory.scalar import scalar_problem
 
-    duration = float(_validate.positive("duration", _validate.scalar("duration", duration)))
+    duration = _validate.scalar("duration", duration, _validate.positive)
+    A = _validate.shaped("A", A, (len(trials), "n", 1))
+    B = _validate.shaped("B", B, (len(trials), A.shape[1], A.shape[1]))
     times = np.concatenate([[0.0], np.geomspace(1e-3, duration, 150)])
     climbs = np.empty((2, len(trials)))
     for k in range(len(trials)):

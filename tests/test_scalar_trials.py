@@ -93,6 +93,8 @@ def test_bad_input():
         run_trials("ema", trials, A, B, step=0.1, kappa=0.9)
     with pytest.raises(ValueError, match="always collapses"):
         run_trials("gradient", trials, A, B)
+    with pytest.raises(ValueError, match=r"A has shape \(3, 2, 1\); need \(4, n, 1\)"):
+        loss_rises("sg", trials, A[:3], B)
     with pytest.raises(ValueError, match="start must be one of"):
         draw_states(rng, 4, 2, "cauchy")
     with pytest.raises(ValueError, match="scale must be at least 0"):
