@@ -236,7 +236,10 @@
       }
     });
 
-    root.append(controls, stage, legend, readout);
+    // What a setting says stands next to the control that was moved, also where a phone stacks the panels.
+    const longest = data.readouts.reduce((a, b) => (b.length > a.length ? b : a), "");
+    const said = element("div", { class: "explorer-said" }, readout, element("span", { class: "explorer-sizer", "aria-hidden": "true" }, longest));
+    root.append(controls, said, stage, legend);
     root.classList.add("explorer-live");
     show();
     let width = 0;

@@ -4,6 +4,7 @@ MathJax comes from an installed package and is served with the pages. What the w
 readers is mended.
 """
 
+import hashlib
 import importlib.metadata
 import re
 import shutil
@@ -65,6 +66,22 @@ def find_contents(app: Sphinx, config: Config) -> None:
         config.external_toc_path = contents.resolve().as_posix()
 
 
+def watch_common_files(app: Sphinx, config: Config) -> None:
+    """Let every page be written again when a file changes that shows on each: the contents, style sheets, extensions.
+
+    Sphinx compares pages with their own sources only, and copies no style sheet when no page is out of date.
+    """
+    source = Path(app.srcdir)
+    shared = [source / config.external_toc_path, *sorted(Path(__file__).parent.glob("*.py"))]
+    for folder in config.html_static_path:
+        shared += sorted(path for path in (source / folder).rglob("*") if path.is_file())
+    digest = hashlib.sha256()
+    for path in shared:
+        if path.exists():
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    config.common_files_digest = digest.hexdigest()
+
+
 SIGNATURE = re.compile(r'<dt class="sig.*?</dt>', re.DOTALL)
 SIGNATURE_TAGS = (
     ("<dl>", '<span class="sig-list">'),
@@ -82,22 +99,36 @@ def _spans(signature: re.Match[str]) -> str:
     return text
 
 
+# A browser may break a line between a formula and the comma after it, or the bracket before it, unless told otherwise.
+FORMULA = re.compile(r"""([(\[“‘]*)(<span class="math notranslate nohighlight">[^<]*</span>)((?:[.,;:!?)\]”…]|’s?)*)""")
+PICTURE = re.compile(r'(<figure class="[^"]*"[^>]*>\s*)(<img [^>]*>)')
+
+
+def _keep(formula: re.Match[str]) -> str:
+    before, inner, after = formula.groups()
+    return f'<span class="keep">{before}{inner}{after}</span>' if before or after else inner
+
+
 def mend_page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
-    """Mend what the writers get wrong for screen readers.
+    """Mend what the writers get wrong for screen readers and for narrow pages.
 
     Sphinx writes a long signature as a definition list without terms; docutils gives bibliographies a list role whose
-    members have another.
+    members have another. A formula keeps its punctuation on its line, and a figure's picture gets a box to scroll in.
     """
     if "body" in context:
         body = SIGNATURE.sub(_spans, context["body"])
         for role, mended in CITATION_ROLES:
             body = body.replace(role, mended)
+        body = FORMULA.sub(_keep, body)
+        body = PICTURE.sub(r'\1<div class="picture">\2</div>', body)
         context["body"] = body
 
 
 def setup(app: Sphinx) -> dict[str, object]:
     """Register with Sphinx."""
+    app.add_config_value("common_files_digest", "", "html", types=(str,))
     app.connect("config-inited", find_contents, priority=1)
+    app.connect("config-inited", watch_common_files, priority=2)
     app.connect("builder-inited", copy_mathjax)
     app.connect("html-page-context", mend_page)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
