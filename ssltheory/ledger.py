@@ -595,9 +595,13 @@ class Recorded:
     values: dict[str, dict[str, Scalar]]
 
     def values_for(self, entry: Claim) -> dict[str, Scalar]:
-        """All glued values; where two notebooks use one key, the entry's evidence notebook has the say."""
-        every = {key: value for values in self.values.values() for key, value in values.items()}
-        return {**every, **self.values.get(entry.notebook or "", {})}
+        """The glued values that ``measured`` may show: the evidence notebook's own, then those that no two dispute."""
+        every: dict[str, set[Scalar]] = {}
+        for values in self.values.values():
+            for key, value in values.items():
+                every.setdefault(key, set()).add(value)
+        agreed = {key: next(iter(found)) for key, found in every.items() if len(found) == 1}
+        return {**agreed, **self.values.get(entry.notebook or "", {})}
 
     def find(self, entry: Claim) -> RecordedClaim | None:
         """The cell that the entry names as its evidence, if it exists and published the claim."""
@@ -658,6 +662,8 @@ def discrepancies(ledger: Ledger, recorded: Recorded) -> list[str]:
         if record.verdict != ledger[record.id].verdict:
             now = ledger[record.id].verdict
             found.append(f"{place}: {record.id} was published as {record.verdict!r}, the file says {now!r}; execute it")
+        if not record.checks:
+            found.append(f"{place}: {record.id} was published without a check")
         for check in record.checks:
             key = f"{record.id}.{check.name}"
             if not check.passed or not _again(check):
@@ -671,6 +677,8 @@ def discrepancies(ledger: Ledger, recorded: Recorded) -> list[str]:
         where = f"{ledger.path.name}, line {entry.line}"
         if entry.evidence is not None and recorded.find(entry) is None:
             found.append(f"{where}: {entry.id} names {entry.evidence}, where no executed cell published it")
+        if entry.measured is not None and not entry.keys:
+            found.append(f"{where}: {entry.id}: measured shows no glued value, need one as {{key:format}}")
         try:
             entry.fill(recorded.values_for(entry))
         except ValueError as error:

@@ -331,6 +331,28 @@ def test_a_planted_record_is_found(small):
     assert [text for text in found(small) if "5e-09 in the record and 2.5e-10 as glued" in text]
 
 
+def test_a_record_stripped_of_its_checks_is_found(small):
+    replant(small[0], lambda cell: cell.outputs[0].data[CLAIM_MIME].update(checks=[]))
+    assert [text for text in found(small) if "published without a check" in text]
+
+
+def test_a_measurement_typed_by_hand_is_found(small, written):
+    written({"verdict": "reproduced", "evidence": "one.ipynb#dual-4.11", "measured": "gap 2.5e-10"})
+    assert len(found(small)) == 1
+    assert "measured shows no glued value" in found(small)[0]
+
+
+def test_a_value_on_which_two_other_notebooks_disagree_is_not_shown(small):
+    folder, path = small
+    text = (folder / "one.ipynb").read_text(encoding="utf-8")
+    recorded = read_notebooks(folder)
+    entry = load_ledger(path)["dual-4.11"]
+    (folder / "two.ipynb").write_text(text.replace("2.5e-10", "3.5e-10"), encoding="utf-8")
+    assert read_notebooks(folder).values_for(entry) == recorded.values_for(entry)
+    (folder / "one.ipynb").rename(folder / "three.ipynb")
+    assert "dual-4.11.gap" not in read_notebooks(folder).values_for(entry)
+
+
 def test_a_planted_glued_value_is_found(small):
     def change(cell):
         cell.outputs[1].data[f"{GLUE_PREFIX}text/plain"] = "2.4e-10"
