@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Integer, Num
 
+from ssltheory import _validate
+
 __all__ = [
     "center_norm",
     "effective_rank",
@@ -138,7 +140,7 @@ def principal_coordinates(
         ValueError: as :func:`spectrum`; ``count`` outside 1 to min(N, n); ``like`` not (N, ``count``).
     """
     z = _embeddings("z", z)
-    if z.ndim != 2 or not 1 <= count <= min(z.shape):
+    if z.ndim != 2 or _validate.count("count", count) > min(z.shape):
         raise ValueError(f"count: got {count} for embeddings of shape {z.shape}, need between 1 and {min(z.shape)}")
     left, singular, _ = np.linalg.svd(z - z.mean(axis=0), full_matrices=False)
     coordinates = left[:, :count] * singular[:count]
@@ -173,7 +175,7 @@ def knn_accuracy(
         ValueError: shapes disagree, a non-finite entry, fewer than two classes, or ``neighbours`` outside 1 to N.
     """
     z, labels, z_test, labels_test = _labelled(z, labels, z_test, labels_test)
-    if not 1 <= neighbours <= len(z):
+    if _validate.count("neighbours", neighbours) > len(z):
         raise ValueError(f"neighbours: got {neighbours}, need between 1 and the {len(z)} training embeddings")
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -211,10 +213,8 @@ def linear_probe_accuracy(
             ``penalty``.
     """
     z, labels, z_test, labels_test = _labelled(z, labels, z_test, labels_test)
-    if scale not in ("total", "feature", "none"):
-        raise ValueError(f'scale: got {scale!r}, need "total", "feature" or "none"')
-    if not (np.isfinite(penalty) and penalty >= 0):
-        raise ValueError(f"penalty: got {penalty}, need a finite number >= 0")
+    _validate.one_of("scale", scale, ("total", "feature", "none"))
+    penalty = _validate.scalar("penalty", penalty, _validate.nonnegative)
     from sklearn.linear_model import RidgeClassifier
 
     factor: np.ndarray = np.ones(())
@@ -228,20 +228,18 @@ def linear_probe_accuracy(
 
 
 def _embeddings(name: str, z: Num[np.ndarray, "*batch N n"]) -> Float[np.ndarray, "*batch N n"]:
-    z = np.asarray(z, dtype=float)
-    if z.ndim < 2 or z.shape[-2] < 1 or z.shape[-1] < 1:
-        raise ValueError(f"{name}: got shape {z.shape}, need (..., samples, features) with at least one of each")
-    if not np.isfinite(z).all():
-        raise ValueError(f"{name}: got {np.count_nonzero(~np.isfinite(z))} non-finite entries, need none")
+    z = _validate.shaped(name, z, ("samples", "features"), batched=True)
+    if not z.size:
+        raise ValueError(f"{name} has shape {z.shape}; need at least one sample of at least one feature")
     return z
 
 
 def _shares(eigenvalues: Num[np.ndarray, "*batch n"]) -> tuple[np.ndarray, np.ndarray]:
-    eigenvalues = np.asarray(eigenvalues, dtype=float)
-    if eigenvalues.ndim < 1 or eigenvalues.shape[-1] < 1:
-        raise ValueError(f"eigenvalues: got shape {eigenvalues.shape}, need (..., n) with n >= 1")
-    if not (np.isfinite(eigenvalues).all() and (eigenvalues >= 0).all()):
-        raise ValueError(f"eigenvalues: got values from {eigenvalues.min()} to {eigenvalues.max()}, need finite >= 0")
+    eigenvalues = _validate.nonnegative(
+        "eigenvalues", _validate.shaped("eigenvalues", eigenvalues, ("n",), batched=True)
+    )
+    if not eigenvalues.shape[-1]:
+        raise ValueError(f"eigenvalues have shape {eigenvalues.shape}; need (..., n) with n >= 1")
     largest = eigenvalues.max(axis=-1, keepdims=True)
     scaled = eigenvalues / np.where(largest > 0, largest, 1.0)
     total = scaled.sum(axis=-1)

@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ssltheory import _validate
 from ssltheory.diagnostics import feature_spread, linear_probe_accuracy, spectrum
 from ssltheory.digits import augment, load_digits
 
@@ -76,28 +77,21 @@ class Config:
     batch: int | None = 128
 
     def __post_init__(self) -> None:
-        if len(self.encoder) < 2 or any(width < 1 for width in self.encoder):
-            raise ValueError(f"encoder: got widths {self.encoder}, need two or more positive widths")
+        for width in (*self.encoder, *self.predictor):
+            _validate.count("a width", width)
+        if len(self.encoder) < 2:
+            raise ValueError(f"encoder: got widths {self.encoder}, need two or more")
         n = self.encoder[-1]
         if self.predictor and (len(self.predictor) < 2 or self.predictor[0] != n or self.predictor[-1] != n):
             raise ValueError(f"predictor: got widths {self.predictor}, need () or widths from {n} to {n}")
-        if any(width < 1 for width in self.predictor):
-            raise ValueError(f"predictor: got widths {self.predictor}, need positive widths")
-        for name, value, known in (
-            ("activation", self.activation, ("relu", "tanh", "linear")),
-            ("similarity", self.similarity, ("squared", "cosine")),
-            ("teacher", self.teacher, get_args(Teacher)),
-        ):
-            if value not in known:
-                raise ValueError(f"{name}: got {value!r}, need one of {', '.join(known)}")
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha: got {self.alpha}, need a number in [0, 1]")
-        if not (np.isfinite(self.lam) and self.lam >= 0):
-            raise ValueError(f"lam: got {self.lam}, need a finite number >= 0")
-        if not (np.isfinite(self.step) and self.step > 0):
-            raise ValueError(f"step: got {self.step}, need a finite number > 0")
-        if self.batch is not None and self.batch < 1:
-            raise ValueError(f"batch: got {self.batch}, need at least one pair, or None for all")
+        _validate.one_of("activation", self.activation, ("relu", "tanh", "linear"))
+        _validate.one_of("similarity", self.similarity, ("squared", "cosine"))
+        _validate.one_of("teacher", self.teacher, get_args(Teacher))
+        _validate.scalar("alpha", self.alpha, _validate.probability)
+        _validate.scalar("lam", self.lam, _validate.nonnegative)
+        _validate.scalar("step", self.step, _validate.positive)
+        if self.batch is not None:
+            _validate.count("batch", self.batch)
 
 
 @dataclass(frozen=True)
@@ -130,9 +124,8 @@ def digit_pairs(
         ValueError: ``count`` < 1, or ``held_out`` not between 1 and the number of digits less 1.
     """
     images, labels = load_digits()
-    if count < 1:
-        raise ValueError(f"count: got {count}, need at least 1 pair")
-    if not 1 <= held_out < len(images):
+    count = _validate.count("count", count)
+    if _validate.count("held_out", held_out) >= len(images):
         raise ValueError(f"held_out: got {held_out}, need between 1 and {len(images) - 1} digits")
     order = rng.permutation(len(images))
     train, test = order[held_out:], order[:held_out]
@@ -306,12 +299,11 @@ def train(
     views_x, views_y = _views("x", x, config.encoder[0]), _views("y", y, config.encoder[0])
     if views_x.shape != views_y.shape:
         raise ValueError(f"x and y: got shapes {tuple(views_x.shape)} and {tuple(views_y.shape)}, need the same")
-    if steps < 1:
-        raise ValueError(f"steps: got {steps}, need at least 1")
-    seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    steps = _validate.count("steps", steps)
+    seeds = list(range(_validate.count("seeds", seeds))) if isinstance(seeds, int | np.integer) else list(seeds)
     if not seeds:
         raise ValueError("seeds: got none, need at least one")
-    if not 1 <= frozen <= len(views_x):
+    if _validate.count("frozen", frozen) > len(views_x):
         raise ValueError(f"frozen: got {frozen}, need between 1 and the {len(views_x)} pairs")
     record = np.unique(np.linspace(0, steps, 21).astype(int) if record_at is None else np.asarray(record_at))
     if not len(record) or record[0] < 0 or record[-1] > steps:
@@ -370,9 +362,7 @@ def _measure(config, encoder, predictor, teacher, x: Tensor, y: Tensor) -> tuple
 
 
 def _views(name: str, views: np.ndarray, m: int) -> Tensor:
-    views = np.asarray(views, dtype=float)
-    if views.ndim != 2 or views.shape[1] != m or not len(views):
-        raise ValueError(f"{name}: got shape {views.shape}, need (samples, {m}) with at least one sample")
-    if not np.isfinite(views).all():
-        raise ValueError(f"{name}: got {np.count_nonzero(~np.isfinite(views))} non-finite entries, need none")
-    return torch.from_numpy(views)
+    checked = _validate.shaped(name, views, ("samples", m))
+    if not len(checked):
+        raise ValueError(f"{name} has shape {checked.shape}; need at least one sample")
+    return torch.from_numpy(checked)

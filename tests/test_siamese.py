@@ -226,16 +226,19 @@ def test_network_without_hidden_layers_is_affine():
     ("change", "words"),
     [
         ({"encoder": (6,)}, "two or more"),
-        ({"encoder": (6, 0)}, "positive"),
+        ({"encoder": (6, 0)}, "a width must be an integer, at least 1; got 0"),
+        ({"encoder": (6, 5.0)}, "a width must be an integer"),
         ({"predictor": (5, 4)}, "from 5 to 5"),
         ({"activation": "gelu"}, "activation"),
         ({"similarity": "l1"}, "similarity"),
-        ({"teacher": "mean"}, "none, sg, ema"),
+        ({"teacher": "mean"}, "'none', 'sg', 'ema'"),
         ({"alpha": 1.1}, "alpha"),
         ({"alpha": float("nan")}, "alpha"),
         ({"lam": -0.1}, "lam"),
         ({"step": 0.0}, "step"),
         ({"batch": 0}, "batch"),
+        ({"batch": 2.5}, "batch"),
+        ({"lam": "0.1"}, "lam"),
     ],
 )
 def test_bad_settings_are_named(change, words):
@@ -247,12 +250,14 @@ def test_bad_settings_are_named(change, words):
     ("change", "words"),
     [
         ({"steps": 0}, "steps"),
+        ({"steps": True}, "steps"),
+        ({"seeds": 0}, "seeds"),
         ({"seeds": []}, "seeds"),
         ({"frozen": 81}, "frozen"),
         ({"record_at": [11]}, "record_at"),
-        ({"x": np.ones((80, 5))}, "x: got shape"),
+        ({"x": np.ones((80, 5))}, "x has shape"),
         ({"y": np.ones((79, 6))}, "need the same"),
-        ({"y": np.full((80, 6), np.nan)}, "non-finite"),
+        ({"y": np.full((80, 6), np.nan)}, "y must be finite"),
     ],
 )
 def test_bad_calls_of_train_are_named(change, words):
