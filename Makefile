@@ -43,10 +43,9 @@ if [ -z "$$found" ]; then \
 fi
 endef
 
-environment: $(VENV)/installed
-
-$(VENV)/installed: requirements.lock requirements-torch.lock tools/environment.py
-	@$(find_python); "$$found" tools/environment.py make $(VENV)
+# The environment's own Python says whether it is current: one that was moved, or whose Python is gone, is made again.
+environment:
+	@$(PY) tools/environment.py make --check $(VENV) 2>/dev/null || { $(find_python); "$$found" tools/environment.py make $(VENV); }
 
 # A failed build forgets what it has read: otherwise the next one would not repeat the warnings, and would pass.
 book: environment

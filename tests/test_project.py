@@ -74,7 +74,7 @@ def test_this_environment_has_the_locked_versions():
                 installed = "none"
             if not requirement.specifier.contains(installed, prereleases=True):
                 different.append(f"{requirement} (here: {installed})")
-    assert not different, "the environment is not the locked one: make environment"
+    assert not different, "the environment is not the locked one; mend: rm .venv/installed; make environment"
 
 
 def test_version_is_the_same_everywhere():
@@ -138,6 +138,20 @@ def test_an_old_python_is_refused_before_any_work(tmp_path, monkeypatch):
     with pytest.raises(environment.CannotMake, match="or newer: make PYTHON="):
         environment.make(tmp_path / "venv")
     assert not (tmp_path / "venv").exists()
+
+
+def test_an_environment_that_moved_is_not_taken_for_current(tmp_path, monkeypatch):
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").touch()
+    (venv / "pyvenv.cfg").write_text(f"home = /usr/bin\ncommand = /usr/bin/python3 -m venv --clear {venv}\n")
+    assert not environment.is_current(venv)
+    (venv / "installed").write_text(environment._content() + "\n")
+    assert environment.is_current(venv)
+    assert not environment._has_moved(venv)
+    assert environment._has_moved(venv.rename(tmp_path / "elsewhere"))
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    assert not environment.is_current(tmp_path / "elsewhere")
 
 
 # ------------------------------------------------------------------------------------------- links

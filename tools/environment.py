@@ -1,6 +1,7 @@
 """Make the book's environment and keep its locks, with nothing but the standard library.
 
-``make``   creates a virtual environment with the exact versions of ``requirements.lock`` and a CPU build of torch.
+``make``   creates a virtual environment with the exact versions of ``requirements.lock`` and a CPU build of torch;
+           ``make --check`` only says whether the one that runs it is of these locks and this folder.
 ``lock``   resolves ``requirements.lock`` anew from ``pyproject.toml`` (with uv, installed for the moment).
 ``conda``  writes ``environment.yml``, for conda and Binder, from the locks; ``conda --check`` only compares.
 """
@@ -50,11 +51,20 @@ def _call(*command: str | Path, quiet: bool = False) -> int:
     ).returncode
 
 
+def _has_moved(venv: Path) -> bool:
+    """Say whether the environment was made under another path: its commands would still name that one."""
+    settings = venv / "pyvenv.cfg"
+    text = settings.read_text(encoding="utf-8") if settings.exists() else ""
+    made = next((line for line in text.splitlines() if line.startswith("command = ")), str(venv))
+    return not made.endswith(str(venv))
+
+
 def _create(venv: Path) -> None:
     """Create the virtual environment, unless a working one of this Python is there."""
     version = ".".join(map(str, sys.version_info[:2]))
     probe = f"import sys, pip; sys.exit('%d.%d' % sys.version_info[:2] != '{version}')"
-    if _interpreter(venv).exists() and _call(_interpreter(venv), "-c", probe, quiet=True) == 0:
+    works = _interpreter(venv).exists() and _call(_interpreter(venv), "-c", probe, quiet=True) == 0
+    if works and not _has_moved(venv):
         return
     print(f"Creating {venv} with Python {version} …", flush=True)
     if _call(sys.executable, "-m", "venv", "--clear", venv) != 0:
@@ -82,6 +92,18 @@ def _install_torch(python: Path, pip: list[str | Path]) -> None:
         raise CannotMake(f"{pinned} could not be installed: no connection? TORCH_INDEX=<url> names another index")
 
 
+def _content() -> str:
+    """Give the fingerprint of what an environment is made from: the locks, this folder and this Python."""
+    parts = [LOCK.read_bytes(), TORCH_LOCK.read_bytes(), str(ROOT).encode(), str(sys.version_info[:2]).encode()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def is_current(venv: Path) -> bool:
+    """Say whether the environment in ``venv`` was completed from these locks, in this folder, for this Python."""
+    stamp = venv.resolve() / "installed"
+    return stamp.exists() and stamp.read_text().strip() == _content() and _interpreter(venv.resolve()).exists()
+
+
 def make(venv: Path) -> None:
     """Create or complete the environment in ``venv``; a second call with the same locks returns at once.
 
@@ -92,10 +114,7 @@ def make(venv: Path) -> None:
         raise CannotMake(f"got Python {sys.version.split()[0]}, need 3.11 or newer: make PYTHON=/path/to/python3.11")
     venv = venv.resolve()
     stamp = venv / "installed"
-    parts = [LOCK.read_bytes(), TORCH_LOCK.read_bytes(), str(ROOT).encode(), str(sys.version_info[:2]).encode()]
-    content = hashlib.sha256(b"\0".join(parts)).hexdigest()
-    if stamp.exists() and stamp.read_text().strip() == content and _interpreter(venv).exists():
-        stamp.touch()
+    if is_current(venv):
         return
     _create(venv)
     stamp.unlink(missing_ok=True)
@@ -118,7 +137,7 @@ def make(venv: Path) -> None:
         raise CannotMake("ssltheory itself could not be installed (see above)")
     if _call(python, "-m", "ipykernel", "install", "--sys-prefix", "--name", "python3", quiet=True) != 0:
         raise CannotMake("the notebook kernel could not be registered: python -m ipykernel install --sys-prefix")
-    stamp.write_text(content + "\n")
+    stamp.write_text(_content() + "\n")
     print(f"The environment is ready in {os.path.relpath(venv)}", flush=True)
 
 
@@ -186,11 +205,15 @@ def main() -> int:
     """Run one command; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("make").add_argument("venv", nargs="?", type=Path, default=ROOT / ".venv")
+    command = commands.add_parser("make")
+    command.add_argument("venv", nargs="?", type=Path, default=ROOT / ".venv")
+    command.add_argument("--check", action="store_true")
     commands.add_parser("lock")
     commands.add_parser("conda").add_argument("--check", action="store_true")
     options = parser.parse_args()
     try:
+        if options.command == "make" and options.check:
+            return 0 if is_current(options.venv) else 1
         if options.command == "make":
             make(options.venv)
         elif options.command == "lock":
