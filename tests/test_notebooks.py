@@ -3,6 +3,7 @@
 import base64
 import copy
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -77,6 +78,12 @@ def test_text_and_back_is_the_same_notebook(path):
     notebook = tool.read(path)
     again = tool.from_text(tool.to_text(notebook), notebook)
     assert nbformat.writes(again) == nbformat.writes(notebook)
+
+
+def test_every_notebook_is_in_the_table_of_contents():
+    listed = set(re.findall(r"\bfile: (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8")))
+    written = {str(path.relative_to(tool.BOOK).with_suffix("")) for path in tool.notebooks()}
+    assert written <= listed, "not on the site: add the file to _toc.yml"
 
 
 # ------------------------------------------------------------------------------------------- each fault is found
