@@ -19,10 +19,10 @@
         }
         if (wide) more(box);
         else box.removeAttribute("data-more");
-        if (wide && !box.hasAttribute("tabindex")) {
+        if (wide && box.tabIndex < 0) { // the theme has given -1 to what did not scroll when the page opened
           box.setAttribute("tabindex", "0");
           box.dataset.reach = "";
-          if (!box.hasAttribute("role")) { box.setAttribute("role", "region"); box.setAttribute("aria-label", `${name}, scrolls sideways`); }
+          if (!box.hasAttribute("role")) { box.setAttribute("role", "group"); box.setAttribute("aria-label", `${name}, scrolls sideways`); }
         } else if (!wide && "reach" in box.dataset) {
           for (const attribute of ["tabindex", "role", "aria-label", "data-reach"]) box.removeAttribute(attribute);
         }
@@ -31,6 +31,8 @@
   }
   // A page opened from a folder may not fetch others, so search then lists its hits without their first lines.
   if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+  // The theme writes no mode for a reader who has not chosen one, and then warns of it.
+  if (!document.documentElement.dataset.mode) document.documentElement.dataset.mode = "auto";
   // The theme's folds of the contents have a picture for a name.
   for (const fold of document.querySelectorAll("summary")) {
     if (!fold.textContent.trim() && !fold.hasAttribute("aria-label")) fold.setAttribute("aria-label", "Pages below");
