@@ -399,7 +399,8 @@ def test_on_paper_proofs_are_open_in_light_colours_and_afterwards_all_is_as_befo
     assert page.evaluate(state) == ["light", 0]
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.evaluate(state) == before
-    assert before[0] == "dark" and before[1] > 0
+    assert before[0] == "dark"
+    assert before[1] > 0
     context.close()
 
 
