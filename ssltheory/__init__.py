@@ -18,7 +18,7 @@ _MODULES = {
     "trajectory": ["Outcome", "Trajectory"],
     "ensemble": ["Rest", "flow_to_rest", "iterate_to_rest"],
     "intervals": ["Interval", "mean_interval", "share_interval"],
-    "records": ["Record", "read_record", "write_record"],
+    "records": ["Record", "data_path", "read_record", "write_record"],
     "samples": ["train_on_samples"],
     "scalar_trials": ["OutcomeTable", "ScalarTrials", "draw_states", "draw_trials", "run_trials"],
     "ledger": [

@@ -77,12 +77,26 @@ def write_record(
     return path
 
 
+def data_path(name: str) -> Path:
+    """Return the file of one of the book's recorded data, from the checkout or from the installed package.
+
+    Raises ``ValueError`` with the known names for one that there is not.
+    """
+    package = Path(__file__).resolve().parent
+    folders = [folder for folder in (package.parent / "book" / "data", package / "data") if folder.is_dir()]
+    for folder in folders:
+        if (folder / f"{name}.json").is_file():
+            return folder / f"{name}.json"
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.json")})
+    raise ValueError(f"got {name!r}; the book's recorded data are {', '.join(known) or 'not installed'}")
+
+
 def read_record(path: str | Path) -> Record:
-    """Read what :func:`write_record` wrote.
+    """Read what :func:`write_record` wrote: a path, or the bare name of one of the book's own records.
 
     Raises ``ValueError`` for a file that is not such a record, saying what it lacks.
     """
-    path = Path(path)
+    path = data_path(path) if isinstance(path, str) and path.isidentifier() else Path(path)
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -90,8 +90,8 @@ def equilibrium(
 
 def search_equilibria(
     rho: float, tau: float, lam: float, n: int, rng: np.random.Generator, starts: int = 20, spread: float = 1.5
-) -> Float[np.ndarray, " found"]:
-    """Look for SG equilibria without the theory and return the norms |a| of those found, one for each success.
+) -> tuple[Float[np.ndarray, "found n 1"], Float[np.ndarray, "found n n"]]:
+    """Look for SG equilibria without the theory and return the states (a, B) found, one for each success.
 
     A root finder (Powell's hybrid method with :func:`jacobian`) runs on the field from ``starts`` states whose entries
     are normal with standard deviation ``spread``; it is drawn to saddles as readily as to stable equilibria. A root
@@ -107,13 +107,14 @@ def search_equilibria(
     def field(state: np.ndarray) -> np.ndarray:
         return np.concatenate([d.ravel() for d in problem.field("sg", *parts(state))])
 
-    norms = []
+    states = [np.empty((0, n + n * n))]
     for _ in range(_validate.count("starts", starts)):
         start = spread * rng.normal(size=n + n * n)
         found = root(field, start, jac=lambda state: jacobian(rho, tau, lam, *parts(state)), tol=1e-14)
         if np.linalg.norm(field(found.x)) < 1e-10:
-            norms.append(np.linalg.norm(found.x[:n]))
-    return np.array(norms)
+            states.append(found.x[None])
+    roots = np.concatenate(states)
+    return roots[:, :n, None], roots[:, n:].reshape(-1, n, n)
 
 
 def jacobian(

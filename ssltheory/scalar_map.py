@@ -10,13 +10,14 @@ one setting share them. A few minutes on two cores.
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ssltheory.records import write_record
-from ssltheory.scalar_trials import draw_states, draw_trials, run_trials
+from ssltheory.scalar_trials import OutcomeTable, ScalarTrials, draw_states, draw_trials, run_trials
 
 SEED = 20260
 WIDTHS = (2, 3, 5)
@@ -25,22 +26,25 @@ STARTS = {
     "uniform": (0.5, 0.75, 1.0, 1.25, 1.5, 2.0),
     "positive": (0.5, 1.0, 1.5, 2.0),
 }
-RATES = (1e-3, 1e-2, 3e-2, 1e-1, 1.0)
+RATES = (1e-3, 1e-2, 2e-2, 3e-2, 1e-1, 1.0)
 STEPS = (0.01, 0.03, 0.1, 0.3, 1.0)
 MOMENTA = (0.9, 0.99, 0.999)
 ALGORITHM_START = (2, "normal", 0.7071)
 MAX_STEPS = 200_000
 
 
-def entry(setting: dict[str, Any], trials: int) -> dict[str, Any]:
-    """Run one setting: its entries in ``setting`` say which, and fix the seed together with :data:`SEED`."""
+def draw(setting: Mapping[str, Any], trials: int) -> tuple[ScalarTrials, np.ndarray, np.ndarray]:
+    """Draw a setting's problems and starts: (problems, A, B), from :data:`SEED` and the setting's start alone."""
     n, start, scale = setting["n"], setting["start"], setting["scale"]
-    cell = (n, list(STARTS).index(start), STARTS[start].index(scale))
-    rng = np.random.default_rng([SEED, *cell])
+    rng = np.random.default_rng([SEED, n, list(STARTS).index(start), STARTS[start].index(scale)])
     problems = draw_trials(rng, trials)
-    states = draw_states(rng, trials, n, start, scale)
+    return problems, *draw_states(rng, trials, n, start, scale)
+
+
+def outcome(setting: Mapping[str, Any], trials: int) -> OutcomeTable:
+    """Run one setting of the map."""
     options = {k: setting[k] for k in ("kappa", "step", "alpha", "max_steps") if k in setting}
-    return setting | {"trials": trials, "counts": run_trials(setting["dynamics"], problems, *states, **options).counts}
+    return run_trials(setting["dynamics"], *draw(setting, trials), **options)
 
 
 def settings() -> list[dict[str, Any]]:
@@ -70,7 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     start, found, todo = time.perf_counter(), [], settings()
     for k, setting in enumerate(todo):
-        found.append(entry(setting, options.trials))
+        found.append(setting | {"trials": options.trials, "counts": outcome(setting, options.trials).counts})
         print(f"\r{k + 1}/{len(todo)} settings", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     command = f"python -m ssltheory.scalar_map --trials {options.trials}"

@@ -136,7 +136,7 @@ def step_scene(ratio: float, algorithm: Literal["sg", "ema", "sg1"]) -> Scene:
 def map_scene(entries: Sequence[dict[str, Any]], n: int, start: str) -> Scene:
     """Draw the share of trials on the outer sphere over the scale of the start, from the recorded map's flow entries.
 
-    Curves for SG, for the slowest teacher and for kappa = 0.03, with 95% intervals, and the published shares.
+    Curves for SG, for the slowest teacher and for kappa = 0.02, with 95% intervals, and the published shares.
     """
     chosen = [e for e in entries if e["n"] == n and e["start"] == start and "step" not in e]
     if not chosen:
@@ -147,7 +147,7 @@ def map_scene(entries: Sequence[dict[str, Any]], n: int, start: str) -> Scene:
         Line(limits, [0.928, 0.928], color="ema", dash="dotted", width=1.4, label="published, EMA"),
     ]
     rates = sorted({e["kappa"] for e in chosen if "kappa" in e})
-    shown: dict[float | None, Dash] = {None: "solid", rates[0]: "solid", 0.03: "dashed"}
+    shown: dict[float | None, Dash] = {None: "solid", rates[0]: "solid", 0.02: "dashed"}
     for kappa, dash in shown.items():
         row = sorted((e for e in chosen if e.get("kappa") == kappa), key=lambda e: e["scale"])
         scale = [e["scale"] for e in row]

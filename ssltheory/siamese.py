@@ -309,6 +309,18 @@ def train(
     if not len(record) or record[0] < 0 or record[-1] > steps:
         raise ValueError(f"record_at: got steps {record.tolist()}, need between 0 and {steps}")
 
+    # Matrices this small gain nothing from several threads and lose much on busy cores.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _train(config, views_x, views_y, steps, seeds, frozen, record)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(
+    config: Config, views_x: Tensor, views_y: Tensor, steps: int, seeds: list[int], frozen: int, record: np.ndarray
+) -> Run:
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     encoder = initialise(config.encoder, generators, bias=config.bias)
     predictor = initialise(config.predictor, generators, bias=config.bias) if config.predictor else []

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ssltheory import read_record, write_record
+from ssltheory import data_path, read_record, write_record
 
 
 def test_round_trip_and_provenance(tmp_path):
@@ -51,3 +51,11 @@ def test_what_is_no_record_is_refused(tmp_path, text, words):
         read_record(tmp_path / "r.json")
     with pytest.raises(ValueError, match="no recorded data"):
         read_record(tmp_path / "absent.json")
+
+
+def test_the_books_own_records_are_found_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_record("scalar_map").data
+    assert data_path("setting_robustness").is_file()
+    with pytest.raises(ValueError, match=r"got 'nothing'; the book's recorded data are .*scalar_map"):
+        read_record("nothing")

@@ -318,7 +318,8 @@ def test_bad_input_is_refused(call, message):
 def test_a_blind_search_finds_only_the_known_equilibria(n):
     rng = np.random.default_rng(n)
     for tau, expected in ((0.8, True), (0.2, False)):
-        norms = scalar.search_equilibria(1.0, tau, 0.05, n, rng, starts=40)
+        found, _ = scalar.search_equilibria(1.0, tau, 0.05, n, rng, starts=40)
+        norms = np.linalg.norm(found[:, :, 0], axis=1)
         known = [0.0, *scalar.radii(1.0, tau, 0.05)] if expected else [0.0]
         assert len(norms) > 10
         gaps = np.abs(norms[:, None] - np.array(known))

@@ -36,7 +36,7 @@ def test_the_map_scene_draws_the_recorded_shares():
     entries = [
         {"n": 2, "start": "normal", "scale": s, "dynamics": d, "trials": 100, "counts": {"outer": c}} | extra
         for s, c in ((0.5, 80), (1.0, 70))
-        for d, extra in (("sg", {}), *(("ema", {"kappa": k}) for k in (0.001, 0.01, 0.03, 0.1, 1.0)))
+        for d, extra in (("sg", {}), *(("ema", {"kappa": k}) for k in (0.001, 0.01, 0.02, 0.1, 1.0)))
     ]
     scene = map_scene(entries, 2, "normal")
     drawn = next(i for i in scene.panels[0].items if isinstance(i, Line) and i.label == "SG")
