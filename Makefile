@@ -4,6 +4,7 @@ PYTHON ?=
 VENV ?= .venv
 NB ?=
 WORKERS ?= 2
+NB_WORKERS ?= 1
 PORT ?= 8000
 PYTEST_ARGS ?=
 
@@ -59,10 +60,13 @@ lint: environment
 	@$(PY) -m ruff format --check . || { echo "make: not in the common format; mend: $(PY) -m ruff format ." >&2; exit 1; }
 	@$(PY) -m mypy || { echo "make: mypy found type errors (above)" >&2; exit 1; }
 
+# The notebooks run first and by themselves, since their times are published; the tests then share the cores.
 test: lint book
-	@$(PY) -m pytest tests book --nbval --nbval-current-env --nbval-cell-timeout=300 -n $(WORKERS) --dist loadfile \
-	    --durations=10 --junitxml=_build/reports/tests.xml $(PYTEST_ARGS) || { \
-	    echo "make: tests failed (named above)" >&2; exit 1; }
+	@$(PY) -m pytest book --nbval --nbval-current-env --nbval-cell-timeout=300 -n $(NB_WORKERS) --dist loadfile \
+	    --durations=5 --junitxml=_build/reports/notebooks.xml $(PYTEST_ARGS) || { \
+	    echo "make: notebooks failed (named above)" >&2; exit 1; }
+	@$(PY) -m pytest tests -n $(WORKERS) --dist loadfile --durations=10 --junitxml=_build/reports/tests.xml \
+	    $(PYTEST_ARGS) || { echo "make: tests failed (named above)" >&2; exit 1; }
 
 notebooks: environment
 	@$(PY) tools/notebooks.py run $(NB)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-REPORT = ROOT / "_build" / "reports" / "tests.xml"
+REPORT = ROOT / "_build" / "reports" / "notebooks.xml"
 RECORD = ROOT / "book" / "data" / "run-times.json"
 
 
