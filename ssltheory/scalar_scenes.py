@@ -12,7 +12,7 @@ from ssltheory.flow import integrate
 from ssltheory.intervals import share_interval
 from ssltheory.iteration import iterate
 from ssltheory.linear import Dynamics
-from ssltheory.scalar import equilibrium, largest_stable_step, radii, scalar_problem
+from ssltheory.scalar import discriminant, equilibrium, largest_stable_step, radii, scalar_problem
 
 RHO, TAU, SIGMA = 1.0, 0.8, 1.0
 KAPPA = 0.2
@@ -53,7 +53,7 @@ def phase_scene(lam: float, dynamics: Dynamics) -> Scene:
     marked = [Line([lam, lam], [0, 0.85], color="muted", dash="dotted", width=1.5)]
     curve = [Line(grid, r2, color="outer", label="r₂"), Line(grid, r1, color="inner", dash="dashed", label="r₁")]
     diagram = Panel([*marked, *curve], xlabel="λ, weight decay", ylabel="radius", xlim=(0, 0.2), ylim=(0, 0.85))
-    delta = TAU**2 - 4 * RHO * lam
+    delta = discriminant(RHO, TAU, lam)
     where = f"Δ = {delta:.3f}" + (f", r₁ = {inner:.3f}, r₂ = {outer:.3f}" if np.isfinite(outer) else ", no sphere")
     end = f"{ended} of {len(STARTS)} paths end away from the origin"
     return Scene([plane, diagram], f"{NAMES[dynamics]}, λ = {lam:.2f}: {where}; {end}.")
@@ -77,6 +77,7 @@ def step_scene(ratio: float, algorithm: Literal["sg", "ema", "sg1"]) -> Scene:
     over the iterations.
     """
     _validate.positive("ratio", ratio)
+    _validate.one_of("algorithm", algorithm, ("sg", "ema", "sg1"))
     lam, n = 0.05, 1 if algorithm == "sg1" else 2
     alpha = 0.9 if algorithm == "ema" else None
     step = ratio * float(largest_stable_step(RHO, TAU, lam, n, alpha or 0.0))

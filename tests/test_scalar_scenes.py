@@ -46,3 +46,5 @@ def test_the_map_scene_draws_the_recorded_shares():
         map_scene(entries, 3, "normal")
     with pytest.raises(ValueError, match="ratio must be greater than 0"):
         step_scene(0.0, "sg")
+    with pytest.raises(ValueError, match="algorithm must be one of"):
+        step_scene(1.0, "byol")

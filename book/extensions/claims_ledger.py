@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -153,9 +154,9 @@ class ClaimsDirective(SphinxDirective):
         self.env.metadata[self.env.docname]["claims"] = True
         return self.show(ledger_of(self.env.app), recorded_of(self.env.app))
 
+    @abstractmethod
     def show(self, ledger: Ledger, recorded: Recorded) -> list[nodes.Node]:
         """Return the nodes that the directive shows."""
-        raise NotImplementedError
 
     def inline(self, text: str) -> list[nodes.Node]:
         """Read a text of the ledger as inline MyST, formulas included."""
