@@ -35,7 +35,7 @@ _MODULES = {
     ],
     "explorers": ["Choice", "Panel", "Scene", "Slider", "explorer"],
 }
-_SUBMODULES = [*_MODULES, "diagnostics", "figures", "scalar", "scalar_map", "scalar_scenes", "siamese"]
+_SUBMODULES = [*_MODULES, "diagnostics", "figures", "scalar", "scalar_map", "scalar_scenes", "siamese", "stability"]
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = sorted({*_HOME, *_SUBMODULES})
