@@ -35,7 +35,17 @@ _MODULES = {
     ],
     "explorers": ["Choice", "Panel", "Scene", "Slider", "explorer"],
 }
-_SUBMODULES = [*_MODULES, "diagnostics", "figures", "scalar", "scalar_map", "scalar_scenes", "siamese", "stability"]
+_SUBMODULES = [
+    *_MODULES,
+    "diagnostics",
+    "figures",
+    "scalar",
+    "scalar_map",
+    "scalar_scenes",
+    "siamese",
+    "stability",
+    "two_layer",
+]
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = sorted({*_HOME, *_SUBMODULES})
