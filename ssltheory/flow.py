@@ -1,6 +1,7 @@
 """The continuous dynamics: one trajectory of gradient flow, SG or EMA by a stiff integrator."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def integrate(
     B: Float[np.ndarray, "n n"],
     C: Float[np.ndarray, "n m"] | None = None,
     *,
-    kappa: float | None = None,
+    kappa: float | Callable[[float], float] | None = None,
     duration: float,
     rtol: float = 1e-9,
     atol: float = 1e-12,
@@ -27,6 +28,11 @@ def integrate(
     norm_limit: float = 1e8,
 ) -> Trajectory:
     """Integrate the flow A' = -P, B' = -Q (``"ema"``: and C' = kappa (A - C)) from a state over ``duration``.
+
+    ``kappa`` >= 0, in inverse units of time, is a number or a function of time, for a teacher whose momentum or step
+    has a schedule: step eta_k and momentum alpha_k at time t = eta_0 + ... + eta_(k-1) have kappa(t) = (1 - alpha_k) /
+    eta_k. Where kappa(t) jumps, the integrator shortens its steps; a field that is small at one moment counts as
+    converged even if kappa grows later.
 
     The integrator is LSODA, which switches between Adams and backward differences as the problem stiffens. ``samples``
     is the number of equally spaced times to keep, or the increasing times themselves in [0, duration]; the state at
@@ -41,7 +47,7 @@ def integrate(
 
     C = A if dynamics == "ema" and C is None else C
     check_dynamics(dynamics, C=C, kappa=kappa)
-    kappa = None if kappa is None else _validate.scalar("kappa", kappa, _validate.nonnegative)
+    rate = _rate(kappa)
     state = problem.check_state(A, B, C)
     if any(M.ndim != 2 for M in state):
         raise ValueError("integrate takes one state, not a batch; ensemble.flow_to_rest takes a batch")
@@ -60,33 +66,33 @@ def integrate(
     def split(flat: np.ndarray) -> list[np.ndarray]:
         return [part.reshape(shape) for part, shape in zip(np.split(flat, cuts), shapes, strict=True)]
 
-    def velocity(_: float, flat: np.ndarray) -> np.ndarray:
-        moved = problem._velocity(dynamics, *split(flat), kappa=kappa)  # type: ignore[misc, arg-type]
+    def velocity(t: float, flat: np.ndarray) -> np.ndarray:
+        moved = problem._velocity(dynamics, *split(flat), kappa=rate(t))  # type: ignore[misc, arg-type]
         return np.concatenate([M.ravel() for M in moved])
 
-    def field_norm(flat: np.ndarray) -> float:
-        return float(np.linalg.norm(velocity(0.0, flat)))
+    def field_norm(t: float, flat: np.ndarray) -> float:
+        return float(np.linalg.norm(velocity(t, flat)))
 
     def finish(t: np.ndarray, states: np.ndarray, outcome: Outcome, reason: str) -> Trajectory:
         columns = [np.stack(column) for column in zip(*(split(flat) for flat in states), strict=True)]
-        norms = np.array([field_norm(flat) for flat in states])
+        norms = np.array([field_norm(*pair) for pair in zip(t, states, strict=True)])
         teacher = columns[2] if len(columns) == 3 else None
         verdicts = np.array(outcome.value, dtype="U10")
         return Trajectory(t, columns[0], columns[1], teacher, norms, outcome, reason, verdicts)
 
-    if field_tol is not None and field_norm(start) <= field_tol:
-        reason = f"converged: the field's norm {field_norm(start):.2e} is at most {field_tol:.2e} at the start"
+    if field_tol is not None and field_norm(0.0, start) <= field_tol:
+        reason = f"converged: the field's norm {field_norm(0.0, start):.2e} is at most {field_tol:.2e} at the start"
         return finish(np.zeros(1), start[None], Outcome.CONVERGED, reason)
     if np.linalg.norm(start) >= norm_limit:
         reason = f"diverged: the state's norm {np.linalg.norm(start):.2e} exceeds {norm_limit:.2e} at the start"
         return finish(np.zeros(1), start[None], Outcome.DIVERGED, reason)
 
-    def diverged(_: float, flat: np.ndarray) -> float:
+    def diverged(t: float, flat: np.ndarray) -> float:
         return float(np.linalg.norm(flat)) - norm_limit
 
-    def at_rest(_: float, flat: np.ndarray) -> float:
+    def at_rest(t: float, flat: np.ndarray) -> float:
         # The logarithm makes the event's root finding as easy at 1e-9 as at 1.
-        return float(np.log(max(field_norm(flat), 1e-300) / field_tol)) if field_tol is not None else 1.0
+        return float(np.log(max(field_norm(t, flat), 1e-300) / field_tol)) if field_tol is not None else 1.0
 
     for event in (diverged, at_rest):
         event.terminal = True  # type: ignore[attr-defined]
@@ -123,8 +129,24 @@ def integrate(
         return finish(
             t, states, Outcome.UNFINISHED, f"unfinished: the integrator gave up after time {t[-1]:.6g}: {said}"
         )
-    norm = field_norm(states[-1])
+    norm = field_norm(t[-1], states[-1])
     return finish(t, states, Outcome.UNFINISHED, f"unfinished: the field's norm is {norm:.2e} at time {t[-1]:.6g}")
+
+
+def _rate(kappa: float | Callable[[float], float] | None) -> Callable[[float], float | None]:
+    if kappa is None:
+        return lambda t: None
+    if not callable(kappa):
+        number = _validate.scalar("kappa", kappa, _validate.nonnegative)
+        return lambda t: number
+
+    def at(t: float) -> float:
+        value = float(kappa(t))
+        if not 0 <= value < np.inf:
+            raise ValueError(f"kappa must be at least 0 and finite at every time; kappa({t:.6g}) is {value:.6g}")
+        return value
+
+    return at
 
 
 def _times(samples: int | np.ndarray, duration: float) -> np.ndarray:

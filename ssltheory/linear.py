@@ -1,7 +1,7 @@
 """The linear problem: encoder A, predictor B and teacher C on the second moments of pairs of views."""
 
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -19,6 +19,17 @@ def _t(M: np.ndarray) -> np.ndarray:
 
 def _dot(M: np.ndarray, N: np.ndarray) -> np.ndarray:
     return np.einsum("...ij,...ij->...", M, N)
+
+
+class CollapseRates(NamedTuple):
+    """Rates, in inverse units of time, at which the gradient flow of E takes the encoder to zero.
+
+    ``guaranteed``: |A(t)| <= exp(-guaranteed t) |A(0)| from every start. ``final``: the rate of decay in the end, for
+    positive weight decay and almost every start.
+    """
+
+    guaranteed: float
+    final: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +125,60 @@ class LinearProblem:
         A, B = self.check_state(A, B)
         dA, dB = self._velocity("gradient", A, B)
         return -dA, -dB
+
+    def imbalance(
+        self, A: Float[np.ndarray, "*batch n m"], B: Float[np.ndarray, "*batch n n"]
+    ) -> Float[np.ndarray, "*batch n n"]:
+        """The imbalance of encoder and predictor, D = A A^T - B^T B.
+
+        In the flows of SG and EMA, D' = -2 lam D whatever the teacher does. Source: Ponce et al., Lemma 4.2.
+        """
+        A, B = self.check_state(A, B)
+        return A @ _t(A) - _t(B) @ B
+
+    def imbalance_after_step(
+        self,
+        step: float,
+        A: Float[np.ndarray, "*batch n m"],
+        B: Float[np.ndarray, "*batch n n"],
+        C: Float[np.ndarray, "*batch n m"] | None = None,
+    ) -> Float[np.ndarray, "*batch n n"]:
+        """The imbalance after one step of size ``step`` > 0 of SG (C None) or EMA, without taking the step.
+
+        D+ = (1 - step lam)^2 D + step^2 (P0 P0^T - Q0^T Q0), with the data's parts P0 = B^T R and Q0 = R A^T of the
+        fields at the teacher C. An identity, for every step. Raises ``ValueError`` for ``step`` <= 0 or bad shapes.
+        """
+        step = _validate.scalar("step", step, _validate.positive)
+        R = self.residual(A, B, A if C is None else C)
+        P0, Q0 = _t(B) @ R, R @ _t(A)
+        return (1 - step * self.lam) ** 2 * self.imbalance(A, B) + step**2 * (P0 @ _t(P0) - _t(Q0) @ Q0)
+
+    def size_bound(
+        self,
+        A: Float[np.ndarray, "*batch n m"],
+        B: Float[np.ndarray, "*batch n n"],
+        C: Float[np.ndarray, "*batch n m"] | None = None,
+    ) -> Float[np.ndarray, "*batch"]:
+        """A bound on |A|^2 that the flow of SG or EMA never exceeds from this start (C None: C = A).
+
+        max(|A|^2, |C|^2, m (|D| + |Y|^2 / lam_min(X)^2)), with spectral norms of D = A A^T - B^T B and of Y: valid for
+        every lam >= 0 and every path of the teacher's rate.
+        """
+        A, B, C = self.check_state(A, B, A if C is None else C)
+        ratio = np.linalg.norm(self.Y, 2) / np.linalg.eigvalsh(self.X)[0]
+        attracting = self.m * (np.linalg.norm(self.imbalance(A, B), 2, axis=(-2, -1)) + ratio**2)
+        return np.maximum(np.maximum(_dot(A, A), _dot(C, C)), attracting)
+
+    @property
+    def collapse_rates(self) -> CollapseRates:
+        """How fast the gradient flow of E collapses.
+
+        ``guaranteed`` = lam + lam_min(Z - Y X^{-1} Y^T), the decay plus what no linear prediction of y from x explains;
+        ``final`` = lam + lam_min(Z). The first is never larger.
+        """
+        unexplained = self.Z - self.Y @ np.linalg.solve(self.X, self.Y.T)
+        least = max(float(np.linalg.eigvalsh((unexplained + unexplained.T) / 2)[0]), 0.0)
+        return CollapseRates(self.lam + least, self.lam + float(np.linalg.eigvalsh(self.Z)[0]))
 
     def field(
         self,

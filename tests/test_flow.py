@@ -169,3 +169,37 @@ def test_bad_input_is_refused(change, message):
     arguments = {"dynamics": "sg", "A": np.ones((3, 2)), "B": np.eye(3), "duration": 1.0} | change
     with pytest.raises(ValueError, match=message):
         integrate(p, **arguments)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=SEEDS, rate=st.floats(0.0, 2.0), beat=st.floats(0.1, 3.0))
+def test_the_balance_decays_alike_under_a_teacher_whose_rate_varies(seed, rate, beat):
+    p, A, B, C = random_start(seed)
+    run = integrate(p, "ema", A, B, C, kappa=lambda t: rate * (1 + np.sin(beat * t)), duration=10.0, samples=20)
+    D = p.imbalance(run.A, run.B)
+    assert np.abs(D - np.exp(-2 * p.lam * run.times)[:, None, None] * D[0]).max() < 1e-7
+    assert (np.sum(run.A**2, axis=(1, 2)) <= p.size_bound(A, B, C) * (1 + 1e-9)).all()
+
+
+def test_a_constant_function_is_its_number():
+    p, A, B, C = random_start(6)
+    number = integrate(p, "ema", A, B, C, kappa=0.3, duration=5.0)
+    function = integrate(p, "ema", A, B, C, kappa=lambda t: 0.3, duration=5.0)
+    assert np.array_equal(number.A, function.A)
+    assert np.array_equal(number.field_norm, function.field_norm)
+
+
+def test_a_rate_that_jumps_is_two_flows_in_a_row():
+    p, A, B, C = random_start(7)
+    whole = integrate(p, "ema", A, B, C, kappa=lambda t: 0.5 if t < 3 else 0.0, duration=6.0)
+    half = integrate(p, "ema", A, B, C, kappa=0.5, duration=3.0)
+    rest = integrate(p, "ema", *half.final, kappa=0.0, duration=3.0)
+    for one, other in zip(whole.final, rest.final, strict=True):
+        assert np.allclose(one, other, atol=1e-7)
+
+
+@pytest.mark.parametrize("value", [-0.1, np.nan, np.inf])
+def test_a_rate_that_is_no_rate_is_refused_when_it_is_met(value):
+    p, A, B, _ = random_start(8)
+    with pytest.raises(ValueError, match="kappa must be at least 0 and finite at every time"):
+        integrate(p, "ema", A, B, kappa=lambda t: value if t > 1 else 0.1, duration=3.0)

@@ -200,3 +200,69 @@ def test_bad_states_are_refused():
     ]:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=SEEDS,
+    m=st.integers(1, 3),
+    extra=st.integers(0, 2),
+    step=st.floats(1e-3, 2.0),
+    dynamics=st.sampled_from(["sg", "ema"]),
+)
+def test_the_imbalance_after_a_step_is_foretold_exactly(seed, m, extra, step, dynamics):
+    rng = np.random.default_rng(seed)
+    p = random_problem(rng, m, m + extra)
+    A, B, C = random_state(rng, p, 4)
+    teacher = C if dynamics == "ema" else None
+    dA, dB = p.field(dynamics, A, B, teacher, None if teacher is None else 0.3)[:2]
+    taken = p.imbalance(A + step * dA, B + step * dB)
+    foretold = p.imbalance_after_step(step, A, B, teacher)
+    assert np.abs(taken - foretold).max() <= 1e-12 * max(1.0, np.abs(taken).max(), (step * np.abs(dA).max()) ** 2)
+
+
+def test_the_imbalance_is_what_its_name_says():
+    p = random_problem(np.random.default_rng(6))
+    A, B, _ = random_state(np.random.default_rng(7), p, 3)
+    D = p.imbalance(A, B)
+    assert np.allclose(D, np.swapaxes(D, -1, -2))
+    assert np.allclose(np.trace(D, axis1=1, axis2=2), np.sum(A**2, (1, 2)) - np.sum(B**2, (1, 2)))
+    U, S, _ = np.linalg.svd(A[0])
+    assert np.allclose(p.imbalance(A[0], U[:, :2] @ np.diag(S) @ U[:, :2].T), 0, atol=1e-12)
+    with pytest.raises(ValueError, match="step must be greater than 0"):
+        p.imbalance_after_step(0.0, A, B)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS, m=st.integers(1, 3), extra=st.integers(0, 2), scale=st.floats(0.5, 20.0))
+def test_on_the_bound_of_size_the_flow_points_inwards(seed, m, extra, scale):
+    rng = np.random.default_rng(seed)
+    p = random_problem(rng, m, m + extra)
+    A, B, C = random_state(rng, p)
+    A, B, C = scale * A, scale * B, scale * C
+    bound = float(p.size_bound(A, B, C))
+    assert bound >= max(np.sum(A**2), np.sum(C**2))
+    # Any encoder of that size whose imbalance is no larger, with any teacher no larger, must shrink.
+    D = np.linalg.norm(p.imbalance(A, B), 2)
+    grown = rng.standard_normal(A.shape)
+    grown *= np.sqrt(bound) / np.linalg.norm(grown)
+    S = grown @ grown.T + D * np.diag(rng.uniform(-1, 1, p.n))
+    values, vectors = np.linalg.eigh(S)
+    root = np.linalg.qr(rng.standard_normal(B.shape))[0] @ np.diag(np.sqrt(np.maximum(values, 0))) @ vectors.T
+    teacher = C * np.sqrt(bound) / max(np.linalg.norm(C), 1e-9)
+    if np.linalg.norm(p.imbalance(grown, root), 2) <= D:
+        assert np.sum(grown * p.field("ema", grown, root, teacher, 0.0)[0]) <= 1e-9 * bound**2
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS, m=st.integers(1, 3), extra=st.integers(0, 2))
+def test_the_gradient_of_the_loss_shrinks_the_encoder_at_the_guaranteed_rate_at_least(seed, m, extra):
+    rng = np.random.default_rng(seed)
+    p = random_problem(rng, m, m + extra)
+    A, B, _ = random_state(rng, p)
+    guaranteed, final = p.collapse_rates
+    assert p.lam <= guaranteed <= final + 1e-12
+    assert np.sum(A * p.field("gradient", A, B)[0]) <= -guaranteed * np.sum(A**2) + 1e-9
+    # Without a predictor the field is linear: A' = -A (lam + Z).
+    slowest = np.outer(rng.standard_normal(p.n), np.linalg.eigh(p.Z)[1][:, 0])
+    assert np.allclose(p.field("gradient", slowest, np.zeros_like(B))[0], -final * slowest, atol=1e-9)
