@@ -20,6 +20,7 @@ _MODULES = {
     "intervals": ["Interval", "mean_interval", "share_interval"],
     "records": ["Record", "data_path", "read_record", "write_record"],
     "samples": ["train_on_samples"],
+    "optimizers": ["optimize"],
     "scalar_trials": ["OutcomeTable", "ScalarTrials", "draw_states", "draw_trials", "run_trials"],
     "ledger": [
         "Claim",
@@ -38,6 +39,7 @@ _MODULES = {
 _SUBMODULES = [
     *_MODULES,
     "diagnostics",
+    "dynamics_scenes",
     "figures",
     "scalar",
     "scalar_map",
