@@ -38,6 +38,8 @@ _MODULES = {
 }
 _SUBMODULES = [
     *_MODULES,
+    "curl",
+    "curl_scenes",
     "diagnostics",
     "dynamics_scenes",
     "figures",

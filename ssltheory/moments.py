@@ -47,6 +47,15 @@ class SecondMoments:
         """The second moment of the stacked pair (x, y): [[X, Y^T], [Y, Z]]."""
         return np.block([[self.xx, self.yx.T], [self.yx, self.yy]])
 
+    @property
+    def symmetrised(self) -> "SecondMoments":
+        """Moments of the pair taken in either order with equal chance: ((X + Z)/2, (Y + Y^T)/2, (X + Z)/2).
+
+        A loss that is averaged over both orders, l(x, y)/2 + l(y, x)/2, sees these. Source: Chen and He (2021).
+        """
+        both, cross = (self.xx + self.yy) / 2, (self.yx + self.yx.T) / 2
+        return SecondMoments(both, cross, both, self.count)
+
     def project(self, V: Float[np.ndarray, "k m"]) -> "SecondMoments":
         """Moments of the projected views V x, V y: (V X V^T, V Y V^T, V Z V^T).
 

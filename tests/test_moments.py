@@ -140,3 +140,12 @@ def test_bad_samples_are_refused():
         second_moments(x, x).sample(np.random.default_rng(0), 0)
     with pytest.raises(ValueError, match="noise_x must be symmetric positive semi-definite"):
         gaussian_moments(np.eye(2), -np.eye(2) / 2)
+
+
+def test_symmetrised_moments_are_those_of_the_pairs_in_both_orders():
+    rng = np.random.default_rng(9)
+    x, y = rng.standard_normal((2, 20, 3))
+    once = second_moments(x, y).symmetrised
+    assert np.allclose(once.joint, second_moments(np.r_[x, y], np.r_[y, x]).joint, atol=1e-14)
+    assert np.array_equal(once.symmetrised.joint, once.joint)
+    assert once.count == 20
