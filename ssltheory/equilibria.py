@@ -14,7 +14,7 @@ from jaxtyping import Complex, Float
 
 from ssltheory import _validate
 
-_DENSE = 12  # up to this m the Newton equations are solved as a dense system
+_DENSE = 24  # up to this m the Newton equations are solved as a dense system
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -232,7 +232,7 @@ def largest_equilibrium(
     if problem.singular:
         return _none("none: Y is singular, and a full-rank equilibrium needs det Y != 0", 0)
     bounds = existence_bounds(X, Y, lam)
-    if not bounds.necessary:
+    if lam > bounds.upper * (1 + 8 * _EPS):
         return _none(bounds.message, 0)
     found = problem.newton(lam, max_iterations)
     if found.T is None:
@@ -252,43 +252,34 @@ def _none(reason: str, iterations: int, exists: bool | None = False) -> LargestE
 def critical_weight_decay(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"]) -> float:
     """The threshold lam*: a full-rank equilibrium exists exactly for 0 < lam <= lam* (0 where Y is singular).
 
-    lam* is the maximum over S >= 0 of lambda_min(X^{1/2} [(G^T S G)^{1/2} - S] X^{1/2}), a concave function. At lam*
-    the largest equilibrium meets another in a saddle-node, so its slope grows as (lam* - lam)^{-1/2}: the inverse square of
-    the slope is nearly linear in lam, and a secant on it converges in a few steps. Relative error about 1e-12 for well
-    conditioned moments.
+    lam* is the maximum over S >= 0 of lambda_min(X^{1/2} [(G^T S G)^{1/2} - S] X^{1/2}), a concave function. There the
+    largest equilibrium meets another in a saddle-node, along which trace(T) is a regular parameter: Newton's method on
+    d lam / d trace(T) = 0 finds it from a bracket. It is accepted if the tangent there is positive semi-definite, which
+    proves that it is the threshold; otherwise the bracket is halved. Relative error about 1e-12 for well conditioned
+    moments.
     """
     X, Y, _ = _moments(X, Y, 1.0)
     problem = _Quadratic(X, Y)
     if problem.singular:
         return 0.0
     bounds = existence_bounds(X, Y, 1.0)
-    low, high = bounds.lower, bounds.upper * (1 + 4 * _EPS)
-    points: list[tuple[float, float]] = []
-    lam = low * 0.999
-    for _ in range(200):
-        found = problem.newton(lam, 200)
-        slope = None if found.T is None else problem.slope(found.T)
-        if slope is None or slope >= 0:
-            high = min(high, lam)
-        else:
-            low = max(low, lam)
-            points = [*points, (lam, slope**-2)][-2:]
-        if high - low <= 4e-14 * high:
-            break
-        lam = _next_guess(points, low, high, failed=slope is None or slope >= 0)
+    low, high = bounds.lower * (1 - 1e-3), bounds.upper * (1 + 8 * _EPS)
+    found = problem.newton(low, 200)
+    T = found.T
+    while T is not None and high > low * (1 + 4e-15):
+        if high < 1.2 * low:
+            fold = problem.fold(T, low)
+            if fold is not None and low <= fold <= high:
+                return fold
+        lam = np.sqrt(low * high) if high > 1.2 * low else (low + high) / 2
         if not low < lam < high:
             break
+        found = problem.newton(lam, 200, start=T)
+        if found.T is None:
+            high = lam
+        else:
+            low, T = lam, found.T
     return float(low)
-
-
-def _next_guess(points: list[tuple[float, float]], low: float, high: float, failed: bool) -> float:
-    if failed or len(points) < 2 or points[0][1] <= points[1][1] or points[1][1] <= 0:
-        return (low + high) / 2
-    (a, u), (b, v) = points
-    guess = b + v * (b - a) / (u - v)
-    # A step slightly short of the zero stays on the side where the equilibrium exists.
-    guess = b + (guess - b) * (1 - 1e-3)
-    return guess if low < guess < high else (low + high) / 2
 
 
 def equilibrium_state(
@@ -344,71 +335,126 @@ class _Quadratic:
         F = T @ T - self.G.T @ T @ self.G + lam * self.Q
         return (F + F.T) / 2
 
-    def solve(self, T: np.ndarray, right: list[np.ndarray]) -> list[np.ndarray] | None:
-        """The symmetric H with T H + H T - G^T H G = each right side; None where the linear solver gives up."""
-        values, V = np.linalg.eigh(T)
-        total = values[:, None] + values
-        K = V.T @ self.G @ V
-        sides = [V.T @ R @ V for R in right]
-        if self.m <= _DENSE:
-            basis = self.basis.reshape(len(self.basis), -1)
-            image = total * self.basis - K.T @ self.basis @ K
-            M = basis @ image.reshape(len(basis), -1).T
-            try:
-                found = np.linalg.solve(M, np.stack([basis @ R.ravel() for R in sides], axis=1))
-            except np.linalg.LinAlgError:
-                return None
-            inner = [(column @ basis).reshape(self.m, self.m) for column in found.T]
-        else:
-            inner = []
-            for R in sides:
-                H = self._krylov(K, total, R)
-                if H is None:
-                    return None
-                inner.append(H)
-        return [V @ (H + H.T) @ V.T / 2 for H in inner]
+    def newton(self, lam: float, max_iterations: int, start: np.ndarray | None = None) -> _Found:
+        """Newton's method from above: the largest solution, or the step that proves there is none.
 
-    def _krylov(self, K: np.ndarray, total: np.ndarray, R: np.ndarray) -> np.ndarray | None:
-        from scipy.sparse.linalg import LinearOperator, gmres
-
-        m = self.m
-
-        def apply(v: np.ndarray) -> np.ndarray:
-            H = v.reshape(m, m)
-            return (H - (K.T @ H @ K) / total).ravel()
-
-        operator = cast(Any, LinearOperator)((m * m, m * m), matvec=apply, dtype=np.float64)
-        found, status = gmres(operator, (R / total).ravel(), rtol=1e-11, atol=0.0, restart=80, maxiter=20)
-        return found.reshape(m, m) if status == 0 else None
-
-    def newton(self, lam: float, max_iterations: int) -> _Found:
-        """Newton's method from above: the largest solution, or the step that proves there is none."""
-        T = np.linalg.norm(self.G, 2) ** 2 * np.eye(self.m) + lam * self.inverse
-        identity = np.eye(self.m)
+        ``start`` may be the largest solution at a smaller lam.
+        """
+        T = np.linalg.norm(self.G, 2) ** 2 * np.eye(self.m) + lam * self.inverse if start is None else start
         previous = np.inf
         for k in range(max_iterations):
             F = self.value(T, lam)
             size = float(np.linalg.norm(F) / np.linalg.norm(self.G.T @ T @ self.G))
-            settled = size <= 50 * self.m * _EPS
-            parts = self.solve(T, [-F, identity])
-            if settled and (parts is None or size >= previous / 2):
+            settled = size <= 4 * np.sqrt(self.m) * _EPS
+            if settled and size >= previous / 2:
                 return _Found(T, f"converged in {k} Newton steps from above", k)
-            if parts is None:
+            solver = _Solver(self, T)
+            W, H = solver.plain(np.eye(self.m)), solver.plain(-F)
+            if W is None or H is None:
                 return _Found(None, f"undecided: the linear equation of Newton step {k + 1} is singular to rounding", k)
-            H, W = parts
             if np.linalg.eigvalsh(W)[0] < 0:
                 if settled:
                     return _Found(T, f"converged in {k} Newton steps from above, at the threshold to rounding", k)
-                return _Found(None, f"none: lam = {lam:.6g} is above the threshold (Newton step {k + 1} has no way down)", k)
+                return _Found(None, _ABOVE.format(lam=lam, step=k + 1, why="has no way down"), k)
             T = T + H
             if np.linalg.eigvalsh(T - lam * self.inverse)[0] < 0:
-                return _Found(None, f"none: lam = {lam:.6g} is above the threshold (S loses positivity at Newton step {k + 1})", k)
+                return _Found(None, _ABOVE.format(lam=lam, step=k + 1, why="loses positivity"), k)
             if np.linalg.norm(H) <= 4 * _EPS * np.linalg.norm(T):
                 return _Found(T, f"converged in {k + 1} Newton steps from above", k + 1)
             previous = size
         return _Found(None, f"undecided: not converged after {max_iterations} Newton steps", max_iterations)
 
-    def slope(self, T: np.ndarray) -> float | None:
-        """d trace(T) / d lam along the branch of the largest solution; negative, unbounded at the threshold."""
-        parts = self.solve(T, [-self.Q])
-        return None if parts is None else float(np.trace(parts[0]))
+    def fold(self, T: np.ndarray, lam: float) -> float | None:
+        """The lam at which the branch through (T, lam) turns, by Newton's method in trace(T); None if it is not found."""
+        zero, last = np.zeros((self.m, self.m)), np.inf
+        for _ in range(40):
+            solver = _Solver(self, T)
+            correction = solver.bordered(-self.value(T, lam), 0.0)
+            tangent = solver.bordered(zero, 1.0)
+            if correction is None or tangent is None:
+                return None
+            curvature = solver.bordered(-2 * tangent[0] @ tangent[0], 0.0)
+            if curvature is None or not curvature[1] < 0:
+                return None
+            move = -tangent[1] / curvature[1]
+            change = correction[1] + move * tangent[1] / 2
+            T = T + correction[0] + move * tangent[0] + move**2 / 2 * curvature[0]
+            lam = lam + change
+            if abs(change) <= 8 * _EPS * lam or last / 2 <= abs(change) <= 1e-7 * lam:
+                V = np.linalg.eigvalsh(tangent[0])
+                sound = np.linalg.eigvalsh(T - lam * self.inverse)[0] > 0 and V[0] > -1e-6 * V[-1]
+                return lam if sound else None
+            last = abs(change)
+        return None
+
+
+_ABOVE = "none: lam = {lam:.6g} is above the threshold (Newton step {step} {why})"
+
+
+class _Solver:
+    """The operator D = H -> T H + H T - G^T H G at one T, and its bordering by Q and the trace.
+
+    D is singular at the threshold; D + c Q trace(.) is not, and systems with D are solved through it.
+    """
+
+    def __init__(self, problem: _Quadratic, T: np.ndarray) -> None:
+        self.m = problem.m
+        values, self.V = np.linalg.eigh(T)
+        self.total = values[:, None] + values
+        self.K = self.V.T @ problem.G @ self.V
+        self.Q = self.V.T @ problem.Q @ self.V
+        self.c = 2 * float(values.sum()) / self.m / float(np.trace(problem.Q))
+        if self.m <= _DENSE:
+            from scipy.linalg import lu_factor
+
+            self.basis = problem.basis
+            flat = self.basis.reshape(len(self.basis), -1)
+            image = self.total * self.basis - self.K.T @ self.basis @ self.K
+            M = flat @ image.reshape(len(flat), -1).T
+            trace = np.trace(self.basis, axis1=1, axis2=2)
+            self.factor = lu_factor(M + self.c * np.outer(flat @ self.Q.ravel(), trace), check_finite=False)
+        self.column = self._regular(self.Q)
+
+    def _regular(self, R: np.ndarray) -> np.ndarray | None:
+        """The H, in the eigenbasis, with D[H] + c Q trace(H) = R."""
+        if self.m <= _DENSE:
+            from scipy.linalg import lu_solve
+
+            flat = self.basis.reshape(len(self.basis), -1)
+            found = (lu_solve(self.factor, flat @ R.ravel(), check_finite=False) @ flat).reshape(self.m, self.m)
+            return found if np.isfinite(found).all() else None
+        from scipy.sparse.linalg import LinearOperator, gmres
+
+        shape = (self.m, self.m)
+        border = self.c * self.Q / self.total
+
+        def apply(v: np.ndarray) -> np.ndarray:
+            H = v.reshape(shape)
+            return (H - (self.K.T @ H @ self.K) / self.total + border * np.trace(H)).ravel()
+
+        operator = cast(Any, LinearOperator)((self.m**2, self.m**2), matvec=apply, dtype=np.float64)
+        right = (R / self.total).ravel()
+        found, status = gmres(operator, right, rtol=1e-12, atol=0.0, restart=120, maxiter=5)
+        if status and np.linalg.norm(apply(found) - right) > 1e-8 * np.linalg.norm(right):
+            return None
+        H = found.reshape(shape)
+        return (H + H.T) / 2
+
+    def bordered(self, R: np.ndarray, r: float) -> tuple[np.ndarray, float] | None:
+        """The (H, l) with D[H] + l Q = R and trace(H) = r."""
+        first = self._regular(self.V.T @ R @ self.V)
+        if first is None or self.column is None:
+            return None
+        # D[H] + c Q trace(H) = R + (c r - l) Q
+        gain = (r - np.trace(first)) / np.trace(self.column)
+        return self.V @ (first + gain * self.column) @ self.V.T, float(self.c * r - gain)
+
+    def plain(self, R: np.ndarray) -> np.ndarray | None:
+        """The H with D[H] = R; its sign shows on which side of the threshold T lies."""
+        first = self._regular(self.V.T @ R @ self.V)
+        if first is None or self.column is None:
+            return None
+        left = 1 - self.c * float(np.trace(self.column))
+        if left == 0:
+            return None
+        return self.V @ (first + self.c * np.trace(first) / left * self.column) @ self.V.T
