@@ -354,3 +354,93 @@ def frozen_gap(
     primal = primal + problem.lam / 2 * (np.sum(A * A, axis=(-1, -2)) + np.sum(B * B, axis=(-1, -2)))
     dual = -np.sum(np.linalg.solve(problem.X, np.swapaxes(D, -1, -2)) * np.swapaxes(D, -1, -2), axis=(-1, -2)) / 2
     return cast(np.ndarray, primal - dual)
+
+
+def teacher_map(
+    problem: LinearProblem, A: Float[np.ndarray, "n m"], B: Float[np.ndarray, "n n"]
+) -> Float[np.ndarray, "nm nm"]:
+    """K = E H^+ J_teacher at a full-rank equilibrium: how the student's encoder, at rest, answers a small motion dC.
+
+    H is the Hessian of F(., ., C) in (A, B), whose kernel is the student's own orbit, and E picks dA from (dA, dB).
+    With a slow teacher, kappa -> 0, n m eigenvalues of the EMA flow modulo the orbit are kappa (k - 1) + O(kappa^2) for
+    simple eigenvalues k of K; the others tend to those of -H across the orbit. The k are those of the derivative of the
+    best response on Gram matrices, m (m - 1)/2 :func:`rotation_factors` of modulus at most 1/2, and m (n - m) zeros.
+    """
+    J = jacobian(problem, "ema", A, B, A, 0.0)
+    nm = np.size(A)
+    H, right = -J[:-nm, :-nm], J[:-nm, -nm:]
+    values, V = np.linalg.eigh((H + H.T) / 2)
+    o = orbit_dimension(A)
+    V = V[:, o:]
+    return (V[:nm] / values[o:]) @ (V.T @ right)
+
+
+def rotation_factors(A: Float[np.ndarray, "n m"], B: Float[np.ndarray, "n n"]) -> Complex[np.ndarray, " k"]:
+    """The eigenvalues of W -> L, P L + L P = b^T W b, P = b^T b, on antisymmetric m x m matrices; k = m (m - 1)/2.
+
+    b is B on the range of A. They say by how much the student's best response turns when the teacher alone is turned;
+    in the eigenbasis of P the map has entries of modulus sqrt(p_i p_j)/(p_i + p_j) <= 1/2 after a rotation.
+    """
+    A = _validate.shaped("A", A, ("n", "m"))
+    n, m = A.shape
+    B = _validate.shaped("B", B, (n, n))
+    V = np.linalg.svd(A, full_matrices=False)[0]
+    b = V.T @ B @ V
+    p, U = np.linalg.eigh(b.T @ b)
+    i, j = np.triu_indices(m, 1)
+    W = np.zeros((len(i), m, m))
+    W[np.arange(len(i)), i, j], W[np.arange(len(i)), j, i] = 1.0, -1.0
+    image = (U.T @ b.T @ U) @ W @ (U.T @ b @ U) / (p[:, None] + p)
+    return np.linalg.eigvals(image[:, i, j].T).astype(np.complex128)
+
+
+def commuting_multipliers(
+    x: Float[np.ndarray, " m"], y: Float[np.ndarray, " m"], lam: float, r: Float[np.ndarray, " m"]
+) -> Float[np.ndarray, "m m"]:
+    """The eigenvalues mu_ij of the best response's derivative at S = diag(r^2), for X = diag(x) and Y = diag(y).
+
+    mu_ij = g_i g_j / (|g_i| r_i + |g_j| r_j), g = y / x, i <= j; each r_i > 0 is a root of x r^2 - |y| r + lam = 0.
+    """
+    x, y, r = (_validate.shaped(k, v, ("m",)) for k, v in (("x", x), ("y", y), ("r", r)))
+    _validate.positive("x", x), _validate.positive("r", r)
+    gap = np.abs(x * r * r - np.abs(y) * r + lam) / (np.abs(y) * r)
+    if (gap > 1e-8).any():
+        raise ValueError(f"every r must solve x r^2 - |y| r + lam = 0; the relative gap is up to {gap.max():.3g}")
+    g = y / x
+    reach = np.abs(g) * r
+    return np.multiply.outer(g, g) / np.add.outer(reach, reach)
+
+
+def commuting_spectrum(
+    x: Float[np.ndarray, " m"], y: Float[np.ndarray, " m"], lam: float, r: Float[np.ndarray, " m"], n: int
+) -> Complex[np.ndarray, " d"]:
+    """All d = n m + n^2 eigenvalues of the SG flow at the diagonal equilibrium S = diag(r^2), in closed form.
+
+    X = diag(x), Y = diag(y), each r_i a root of x r^2 - |y| r + lam = 0. For each i: -2 lam and lam - x_i r_i^2. For each
+    pair i < j, s the sign of y_i y_j: 0, -2 lam and the roots of z^2 + t z + p with
+    t = (x_i + x_j)(r_i^2 - s r_i r_j + r_j^2) - s lam (r_i - s r_j)^2/(r_i r_j) and
+    p = (1 - mu_ij)(r_i^2 - s r_i r_j + r_j^2)(lam (x_i + x_j) + x_i x_j (r_i^2 + r_j^2)), mu of
+    :func:`commuting_multipliers`. Each of the n - m further dimensions adds m zeros, m times -2 lam and -|y_i| r_i; the
+    rest, (n - m)^2, are -lam.
+    """
+    mu = commuting_multipliers(x, y, lam, r)
+    x, y, r = (np.asarray(v, dtype=np.float64) for v in (x, y, r))
+    m = len(x)
+    extra = _validate.count("n", n, m) - m
+    i, j = np.triu_indices(m, 1)
+    s = np.sign(y[i] * y[j])
+    q = r[i] ** 2 - s * r[i] * r[j] + r[j] ** 2
+    t = (x[i] + x[j]) * q - s * lam * (r[i] - s * r[j]) ** 2 / (r[i] * r[j])
+    p = (1 - mu[i, j]) * q * (lam * (x[i] + x[j]) + x[i] * x[j] * (r[i] ** 2 + r[j] ** 2))
+    half = np.sqrt((t * t / 4 - p).astype(np.complex128))
+    pairs = len(i)
+    parts = [
+        -2 * lam * np.ones(m + pairs + extra * m),
+        lam - x * r * r,
+        np.zeros(pairs + extra * m),
+        -t / 2 + half,
+        -t / 2 - half,
+        np.tile(-np.abs(y) * r, extra),
+        -lam * np.ones(extra * extra),
+    ]
+    return np.concatenate(parts)
