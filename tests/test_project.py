@@ -86,7 +86,7 @@ def test_version_is_the_same_everywhere():
 
 
 def test_import_is_fast_and_brings_nothing_heavy():
-    heavy = {"torch", "scipy", "numba", "sklearn", "matplotlib", "yaml", "IPython"}
+    heavy = {"torch", "scipy", "numba", "sklearn", "matplotlib", "yaml", "IPython", "dask", "distributed"}
     show = f"import sys, ssltheory; print(*({heavy!r} & set(sys.modules)))"
     seconds = []
     for _ in range(3):

@@ -161,7 +161,8 @@ def lock() -> None:
             raise CannotMake("uv could not be installed: is there a connection?")
         needs = home / "torch-needs.in"
         needs.write_text("\n".join(TORCH_NEEDS) + "\n")
-        inputs: list[str | Path] = ["pyproject.toml", "--extra", "book", "--extra", "test", "--extra", "build", needs]
+        extras = [part for extra in ("dask", "book", "test", "build") for part in ("--extra", extra)]
+        inputs: list[str | Path] = ["pyproject.toml", *extras, needs]
         form = ["--universal", "--python-version", "3.11", "--no-annotate", "--no-header", "--quiet"]
         out = home / "requirements.lock"
         if _call(python, "-m", "uv", "pip", "compile", *inputs, *form, "--output-file", out):
