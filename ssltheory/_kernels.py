@@ -8,7 +8,8 @@ that is ``2 x 2`` where ``m = 1`` and ``n = 2``.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
+from threading import Lock
 from typing import Any
 
 import numba as nb
@@ -63,6 +64,18 @@ def _kernel(*name: object) -> Callable[[Callable], Any]:
     return compiled
 
 
+def _made_once(make: Callable) -> Callable:
+    """Make each kernel once, also when several threads of a worker ask for it at the same time."""
+    made, lock = cache(make), Lock()
+
+    @wraps(make)
+    def ask(*size: int) -> Any:
+        with lock:
+            return made(*size)
+
+    return ask
+
+
 def field_part(dynamics: int, n: int, m: int) -> Any:
     """Return ``field(y, X, Y, Z, lam, kappa, R, out)`` for one dynamics and one size, to be compiled into a kernel.
 
@@ -115,7 +128,7 @@ def field_part(dynamics: int, n: int, m: int) -> Any:
     return field
 
 
-@cache
+@_made_once
 def flow_kernel(dynamics: int, n: int, m: int) -> Any:
     """Compile the flow to rest of a slice of trials for one dynamics and one size."""
     na, nn = n * m, n * n
@@ -391,7 +404,7 @@ def flow_kernel(dynamics: int, n: int, m: int) -> Any:
     return run
 
 
-@cache
+@_made_once
 def iteration_kernel(dynamics: int, n: int, m: int) -> Any:
     """Compile the discrete algorithm to rest of a slice of trials for one dynamics and one size."""
     na, nn = n * m, n * n

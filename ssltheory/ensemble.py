@@ -1,12 +1,13 @@
 """Many trajectories at once, each taken to rest: the flow by a stiff integrator, the algorithm by plain iteration.
 
 A trial is one problem ``(X, Y, lam)`` with one initial state. Trials do not see each other, so a batch may be cut
-anywhere: it runs on threads by default, and on any :class:`concurrent.futures.Executor` that is given.
+anywhere and its slices computed anywhere, twice if need be, with the same result: it runs on threads by default, and on
+any :class:`concurrent.futures.Executor` that is given.
 """
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -96,7 +97,8 @@ def flow_to_rest(
 
     Raises:
         ValueError: for non-finite values, shapes that do not fit, X not positive definite, ``lam < 0``, ``n < m``, a
-            teacher or its rate missing or not called for.
+            teacher or its rate missing or not called for, an ``executor`` that is none.
+        concurrent.futures.BrokenExecutor: the executor lost a slice of the batch and does not compute it again.
 
     Source: Ponce et al. (2026), section 4; Hairer and Wanner, *Solving Ordinary Differential Equations II*, IV.7.
     """
@@ -153,6 +155,7 @@ def iterate_to_rest(
 
     Raises:
         ValueError: as :func:`flow_to_rest`, and for ``step <= 0`` or ``alpha`` outside [0, 1].
+        concurrent.futures.BrokenExecutor: as :func:`flow_to_rest`.
 
     Source: Ponce et al. (2026), section 4.
     """
@@ -216,9 +219,15 @@ class _Batch:
     def run(
         self, work: Callable[..., Any], arrays: Sequence[np.ndarray], limits: tuple, executor: Executor | None
     ) -> Rest:
+        if executor is not None and not isinstance(executor, Executor):
+            hint = "; a Dask client gives one: client.get_executor()" if hasattr(executor, "get_executor") else ""
+            raise ValueError(f"executor must be a concurrent.futures.Executor; got {type(executor).__name__}{hint}")
         cores = _cores()
-        # Slices far more numerous than cores even out trials of unequal length.
-        count = max(1, min(16 * cores, len(self.states) // 64))
+        # Slices far more numerous than workers even out trials of unequal length; an executor does not say how many
+        # workers it has. A slice is some milliseconds of work, or handing it over would cost more.
+        most = 16 * cores if executor is None else 512
+        least = max(1, 128 // (self.n * self.m))
+        count = max(1, min(most, len(self.states) // least))
         parts = zip(*(np.array_split(array, count) for array in (self.states, *arrays)), strict=True)
         slices = [(self.dynamics, self.n, self.m, states, rest, limits) for states, *rest in parts]
         if len(slices) > 1:
@@ -226,12 +235,12 @@ class _Batch:
             none = (self.states[:0], [array[:0] for array in arrays])
             work(self.dynamics, self.n, self.m, *none, limits)
         if executor is not None:
-            ends = [future.result() for future in [executor.submit(work, *s) for s in slices]]
+            ends = _gather(executor, work, slices)
         elif len(slices) == 1:
             ends = [work(*slices[0])]
         else:
             with ThreadPoolExecutor(cores) as pool:
-                ends = [future.result() for future in [pool.submit(work, *s) for s in slices]]
+                ends = _gather(pool, work, slices)
         states, norm, outcome, time, steps = (np.concatenate(columns) for columns in zip(*ends, strict=True))
         K, na, nn = len(states), self.n * self.m, self.n * self.n
         return Rest(
@@ -243,6 +252,24 @@ class _Batch:
             time=time,
             steps=steps,
         )
+
+
+def _gather(executor: Executor, work: Callable[..., Any], slices: Sequence[tuple]) -> list[Any]:
+    """Compute all slices, in order; if one fails, those not begun are called off."""
+    futures: list[Future] = []
+    try:
+        for part in slices:
+            futures.append(executor.submit(work, *part))
+        return [future.result() for future in futures]
+    except (BrokenExecutor, CancelledError) as problem:
+        done = sum(future.done() and not future.cancelled() and future.exception() is None for future in futures)
+        raise BrokenExecutor(
+            f"the executor broke off with {done} of {len(slices)} slices done ({type(problem).__name__}: {problem}); "
+            "was a worker killed, perhaps for want of memory? Run the batch again on a new executor: nothing is kept"
+        ) from problem
+    finally:
+        for future in futures:
+            future.cancel()
 
 
 def _cores() -> int:
@@ -260,12 +287,17 @@ def _empty(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return np.empty(count), np.empty(count, np.int8), np.empty(count), np.empty(count, np.int64)
 
 
+def _writeable(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the arrays, copied where they came read-only: a kernel would be compiled anew for such."""
+    return [np.require(array, requirements=["C", "W"]) for array in arrays]
+
+
 def _flow_slice(
     dynamics: Dynamics, n: int, m: int, states: np.ndarray, arrays: Sequence[np.ndarray], limits: tuple
 ) -> tuple:
     from ssltheory import _kernels
 
-    states = states.copy()
+    states, arrays = states.copy(), _writeable(arrays)
     norm, outcome, time, steps = _empty(len(states))
     kernel = _kernels.flow_kernel(_kernels.CODES[dynamics], n, m)
     kernel(states, *arrays, *limits, norm, outcome, time, steps)
@@ -277,7 +309,7 @@ def _iteration_slice(
 ) -> tuple:
     from ssltheory import _kernels
 
-    states = states.copy()
+    states, arrays = states.copy(), _writeable(arrays)
     norm, outcome, _, steps = _empty(len(states))
     kernel = _kernels.iteration_kernel(_kernels.CODES[dynamics], n, m)
     kernel(states, *arrays, *limits, norm, outcome, steps)
