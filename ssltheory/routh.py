@@ -1,4 +1,4 @@
-"""Stability decided in exact arithmetic: rational problems around a given equilibrium, and Routh's count of eigenvalues.
+"""Stability decided in exact arithmetic: rational problems around an equilibrium, and Routh's count of eigenvalues.
 
 An eigenvalue that floating point puts a little to the right of the imaginary axis proves nothing. For data that are
 fractions the Jacobian is a matrix of fractions, its characteristic polynomial has rational coefficients, and the
@@ -7,6 +7,7 @@ number of its roots with positive real part is a count of sign changes.
 
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def inverse(M: Exact) -> Exact:
 
 @dataclass(frozen=True, eq=False)
 class RationalEquilibrium:
-    """A problem with n = m and one of its full-rank equilibria, all exact: X, Y, lam, S = A^2, A, B (matrices of fractions)."""
+    """A problem with n = m and one of its full-rank equilibria, in fractions: X, Y, lam, S = A^2, A, B."""
 
     X: Exact
     Y: Exact
@@ -68,18 +69,19 @@ class RationalEquilibrium:
 def equilibrium_around(root: Any, excess: Any, rotation: Any, lam: Any = 1) -> RationalEquilibrium:
     """Build the problem around its equilibrium: S = root^2, X = lam excess^{-1}, G = root^{-1} rotation (S + excess).
 
-    ``root`` (symmetric, invertible), ``excess`` (symmetric positive definite) and ``rotation`` (orthogonal) are matrices of
-    fractions. Then T = S + lam X^{-1} satisfies T^2 = G^T S G, and every problem with a full-rank equilibrium arises so.
+    ``root`` (symmetric, invertible), ``excess`` (symmetric positive definite) and ``rotation`` (orthogonal) are
+    matrices of fractions. Then T = S + lam X^{-1} satisfies T^2 = G^T S G, and every problem with a full-rank
+    equilibrium arises so.
     The state is A = root, B = A Y (S X + lam)^{-1} A. Raises ``ValueError`` unless the field at it is exactly zero.
     """
-    A, D, O = fractions(root), fractions(excess), fractions(rotation)
+    A, D, turn = fractions(root), fractions(excess), fractions(rotation)
     m = len(A)
-    if not (O.T @ O == _identity(m)).all():
+    if (turn.T @ turn != _identity(m)).any():
         raise ValueError("rotation must be orthogonal, exactly")
     scale = Fraction(lam)
     S = A @ A
     X = scale * inverse(D)
-    Y = inverse(A) @ O @ (S + D) @ X
+    Y = inverse(A) @ turn @ (S + D) @ X
     B = A @ Y @ inverse(S @ X + scale * _identity(m)) @ A
     R = B @ A @ X - A @ Y
     if (B.T @ R + scale * A != 0).any() or (R @ A.T + scale * B != 0).any():
@@ -147,7 +149,7 @@ def roots_to_the_right(coefficients: list[Fraction]) -> int:
         upper, lower = lower, [a - ratio * b for a, b in zip(upper[1:], lower[1:], strict=True)]
         while len(upper) > 1 and upper[-1] == 0:
             upper.pop()
-    return sum(a * b < 0 for a, b in zip(first, first[1:], strict=False))
+    return sum(a * b < 0 for a, b in pairwise(first))
 
 
 def unstable_count(state: RationalEquilibrium, kappa: Any = None) -> int:

@@ -30,8 +30,8 @@ def jacobian(
     d = n m + n^2, and n m more for ``"ema"``, where ``C`` is A if None. From R = B A X - C Y:
     dA' = -(B^T dR + dB^T R + lam dA), dB' = -(dR A^T + R dA^T + lam dB), dC' = kappa (dA - dC), with
     dR = B dA X + dB A X - dC Y and dC = dA for ``"sg"``; ``"gradient"`` adds what passes through the second branch.
-    The entries are written in place, n^2 m^2 + 2 n^3 m + O(n^3) of them; no field is evaluated. Raises ``ValueError``
-    for shapes, and for a teacher given without ``"ema"``. Source: the linearisation in Ponce et al., section 4.
+    The entries are written one after another in compiled code; no field is evaluated. Raises ``ValueError`` for shapes,
+    and for a teacher given without ``"ema"``. Source: the linearisation in Ponce et al., section 4.
     """
     if dynamics == "ema" and C is None:
         C = A
@@ -39,48 +39,21 @@ def jacobian(
     rate = 0.0 if kappa is None else _validate.scalar("kappa", kappa, _validate.nonnegative)
     A, B, *teacher = problem.check_state(A, B, C)
     batch = np.broadcast_shapes(*(M.shape[:-2] for M in (A, B, *teacher)))
-    n, m, X, Y, lam = problem.n, problem.m, problem.X, problem.Y, problem.lam
-    nm, nn = n * m, n * n
-    d = nm + nn + (nm if teacher else 0)
-    J = np.zeros((*batch, d, d))
-    # Views J[(i, j), (k, l)]: row index (i, j), column index (k, l), each pair a matrix entry.
-    aa = J[..., :nm, :nm].reshape(*batch, n, m, n, m)
-    ab = J[..., :nm, nm : nm + nn].reshape(*batch, n, m, n, n)
-    ba = J[..., nm : nm + nn, :nm].reshape(*batch, n, n, n, m)
-    bb = J[..., nm : nm + nn, nm : nm + nn].reshape(*batch, n, n, n, n)
-    Bt, AX, YAt = np.swapaxes(B, -1, -2), A @ X, Y @ np.swapaxes(A, -1, -2)
-    R = B @ AX - (teacher[0] if teacher else A) @ Y
-    i = np.arange(n)
+    n, m = problem.n, problem.m
+    d = n * m * (2 if teacher else 1) + n * n
+    J = np.empty((int(np.prod(batch)), d, d))
 
-    def outer(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
-        # M dN K has the entries M[i, k] K[l, j]: ``left`` is M, ``right`` is K transposed.
-        np.multiply(left[..., :, None, :, None], right[..., None, :, None, :], out=out)
+    def flat(M: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(np.broadcast_to(M, (*batch, *M.shape[-2:])).reshape(-1, *M.shape[-2:]))
 
-    outer(-(Bt @ B), X, aa)
-    outer(-Bt, np.swapaxes(AX, -1, -2), ab)
-    ab_diagonal = np.einsum("...ijki->...ijk", ab)  # dB^T R: only the columns (k, i) of row (i, j)
-    ab_diagonal -= np.swapaxes(R, -1, -2)[..., None, :, :]
-    outer(-B, AX, ba)
-    ba_diagonal = np.einsum("...ijjl->...ijl", ba)  # R dA^T: only the columns (j, l) of row (i, j)
-    ba_diagonal -= R[..., :, None, :]
-    np.einsum("...ijil->...ijl", bb)[...] = -(AX @ np.swapaxes(A, -1, -2))[..., None, :, :]
-    np.einsum("...ii->...i", J)[..., : nm + nn] -= lam
-    if dynamics == "sg" or teacher:
-        # The teacher's motion: dC' enters dA' as B^T dC Y and dB' as dC Y A^T.
-        ac = aa if not teacher else J[..., :nm, nm + nn :].reshape(*batch, n, m, n, m)
-        bc = ba if not teacher else J[..., nm : nm + nn, nm + nn :].reshape(*batch, n, n, n, m)
-        ac += Bt[..., :, None, :, None] * Y.T[:, None, :]
-        bc[..., i, :, i, :] += np.swapaxes(YAt, -1, -2)
-    if dynamics == "gradient":
-        aa += Bt[..., :, None, :, None] * Y.T[:, None, :] + B[..., :, None, :, None] * Y[:, None, :]
-        aa[..., i, :, i, :] -= problem.Z
-        ba[..., i, :, i, :] += np.swapaxes(YAt, -1, -2)
-        ab[..., i, :, i, :] += YAt
-    if teacher:
-        k = np.arange(nm)
-        J[..., nm + nn + k, k] = rate
-        J[..., nm + nn + k, nm + nn + k] = -rate
-    return J
+    from ssltheory import _jacobian
+
+    mode = {"sg": _jacobian.SG, "gradient": _jacobian.GRADIENT, "ema": _jacobian.EMA}[dynamics]
+    encoder = flat(A)
+    target = flat(teacher[0]) if teacher else encoder
+    X, Y, Z = (np.ascontiguousarray(M) for M in (problem.X, problem.Y, problem.Z))
+    _jacobian.fill(J, mode, encoder, flat(B), target, X, Y, Z, problem.lam, rate)
+    return J.reshape(*batch, d, d)
 
 
 def orbit_tangent(
@@ -339,8 +312,8 @@ def frozen_gap(
     """A bound on F(A, B, C) - min F(., ., C), by convex duality; 0 certifies a global minimum at this teacher.
 
     With M = B A, lam (|A|^2 + |B|^2)/2 >= lam |M|_* (nuclear norm), and equality for balanced factors, so the minimum
-    over (A, B) is that of the convex f(M) = tr(M X M^T)/2 - tr(M^T C Y) + lam |M|_*, up to E|C y|^2 / 2. Its dual at the
-    residual R = M X - C Y, shrunk to spectral norm at most lam by t = min(1, lam/|R|_2), is
+    over (A, B) is that of the convex f(M) = tr(M X M^T)/2 - tr(M^T C Y) + lam |M|_*, up to E|C y|^2 / 2. Its dual at
+    the residual R = M X - C Y, shrunk to spectral norm at most lam by t = min(1, lam/|R|_2), is
     -tr((C Y + t R) X^{-1} (C Y + t R)^T)/2; the gap is F minus this. ``lam`` must be positive.
     """
     _validate.scalar("lam", problem.lam, _validate.positive)
@@ -416,8 +389,8 @@ def commuting_spectrum(
 ) -> Complex[np.ndarray, " d"]:
     """All d = n m + n^2 eigenvalues of the SG flow at the diagonal equilibrium S = diag(r^2), in closed form.
 
-    X = diag(x), Y = diag(y), each r_i a root of x r^2 - |y| r + lam = 0. For each i: -2 lam and lam - x_i r_i^2. For each
-    pair i < j, s the sign of y_i y_j: 0, -2 lam and the roots of z^2 + t z + p with
+    X = diag(x), Y = diag(y), each r_i a root of x r^2 - |y| r + lam = 0. For each i: -2 lam and lam - x_i r_i^2. For
+    each pair i < j, s the sign of y_i y_j: 0, -2 lam and the roots of z^2 + t z + p with
     t = (x_i + x_j)(r_i^2 - s r_i r_j + r_j^2) - s lam (r_i - s r_j)^2/(r_i r_j) and
     p = (1 - mu_ij)(r_i^2 - s r_i r_j + r_j^2)(lam (x_i + x_j) + x_i x_j (r_i^2 + r_j^2)), mu of
     :func:`commuting_multipliers`. Each of the n - m further dimensions adds m zeros, m times -2 lam and -|y_i| r_i; the

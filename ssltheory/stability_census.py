@@ -20,7 +20,7 @@ from ssltheory.enumeration import all_solutions
 from ssltheory.equilibria import best_response_derivative, critical_weight_decay, equilibrium_state
 from ssltheory.linear import LinearProblem
 from ssltheory.moments import SecondMoments, second_moments
-from ssltheory.records import data_path, write_record
+from ssltheory.records import write_record
 from ssltheory.stability import stability
 
 FAMILIES = ("additive noise", "joint Gaussian", "near rotation", "general cross moment", "strong shear", "digits")
@@ -139,6 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--problems", type=int, default=300)
     parser.add_argument("--seed", type=int, default=410)
+    parser.add_argument("--out", default="book/data/stability_census.json")
     options = parser.parse_args()
     start, rows = time.perf_counter(), []
     for k, family in enumerate(FAMILIES):
@@ -148,7 +149,7 @@ def main() -> None:
             print(rows[-1], flush=True)
     command = f"python -m ssltheory.stability_census --problems {options.problems} --seed {options.seed}"
     data = {"rates": RATES, "seed": options.seed, "families": rows}
-    write_record(data_path("stability_census"), data, command=command, seconds=time.perf_counter() - start)
+    write_record(options.out, data, command=command, seconds=time.perf_counter() - start)
 
 
 if __name__ == "__main__":
