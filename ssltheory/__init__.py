@@ -38,11 +38,14 @@ _MODULES = {
 }
 _SUBMODULES = [
     *_MODULES,
+    "basins",
     "curl",
     "curl_scenes",
     "diagnostics",
     "dynamics_scenes",
     "figures",
+    "partial_scenes",
+    "rank_deficient",
     "scalar",
     "scalar_map",
     "scalar_scenes",
