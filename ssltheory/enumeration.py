@@ -1,0 +1,503 @@
+"""How many solutions has the equation of full-rank equilibria, and which are they all?
+
+In T = S + lam X^{-1} the equation is T^2 - G^T T G + Q = 0, G = Y X^{-1}, Q = lam G^T X^{-1} G: m (m + 1) / 2 quadrics in
+as many unknowns, and G and Q are arbitrary. The number of complex solutions for generic G and Q is found exactly, over
+a prime field, as the dimension of the quotient ring (:func:`count_solutions`), and numerically, by following solutions
+round loops of problems (:func:`monodromy`). All solutions of one problem come from those of a generic one by a homotopy
+(:func:`all_solutions`).
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Complex, Float, Int
+
+from ssltheory import _validate
+from ssltheory.equilibria import _moments, gram_residual
+
+KNOWN_COUNTS = {1: 2, 2: 6, 3: 24, 4: 124}
+"""The number of complex solutions of a generic problem, as :func:`count_solutions` finds it."""
+PRIME = 32003
+
+
+def bezout(m: int) -> int:
+    """Bezout's bound on the number of solutions of m (m + 1) / 2 quadrics in as many unknowns, 2^{m(m+1)/2}."""
+    m = _validate.count("m", m)
+    return 2 ** (m * (m + 1) // 2)
+
+
+# --- Exact: the dimension of the quotient ring over a prime field --------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class QuotientRing:
+    """The polynomials in the N entries of T modulo the equations, over the field with ``prime`` elements.
+
+    ``dimension`` is the number of solutions over the algebraic closure, with multiplicity; ``by_degree`` counts the
+    standard monomials, a basis, by degree; ``multiplication`` (N, dimension, dimension) says how multiplying by each
+    unknown acts on that basis (row vectors); ``distinct`` is the number of distinct solutions.
+    """
+
+    m: int
+    prime: int
+    by_degree: tuple[int, ...]
+    multiplication: Int[np.ndarray, "N d d"]
+
+    @property
+    def dimension(self) -> int:
+        """The number of solutions with multiplicity."""
+        return int(self.multiplication.shape[1])
+
+    @property
+    def distinct(self) -> int:
+        """The number of distinct solutions: the rank of the trace form (a, b) -> trace of multiplication by a b."""
+        M, p, d = self.multiplication, self.prime, self.dimension
+        # Every basis element as a matrix, by multiplying the basis by a random linear form until it spans.
+        rng = np.random.default_rng(1)
+        form = np.tensordot(rng.integers(1, p, len(M)), M, 1) % p
+        rows, power = [], np.eye(d, dtype=np.int64)
+        for _ in range(2 * d):
+            rows.append(int(np.trace(power) % p))
+            power = _product(power, form, p)
+        hankel = np.array([[rows[i + j] for j in range(d)] for i in range(d)])
+        return len(_reduce(hankel, p)[1])
+
+
+def _product(a: np.ndarray, b: np.ndarray, p: int) -> np.ndarray:
+    # p^2 times the inner dimension is far below 2^53, so products in floating point are exact.
+    return np.asarray(np.rint(a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64) % p)
+
+
+def _reduce(M: np.ndarray, p: int) -> tuple[np.ndarray, list[int]]:
+    """The reduced row echelon form modulo p, without zero rows, and its pivot columns."""
+    M = M[M.any(axis=1)] % p
+    pivots: list[int] = []
+    rank = 0
+    for column in range(M.shape[1]):
+        if rank == len(M):
+            break
+        hits = np.flatnonzero(M[rank:, column])
+        if not hits.size:
+            continue
+        k = rank + hits[0]
+        if k != rank:
+            M[[rank, k]] = M[[k, rank]]
+        M[rank, column:] = M[rank, column:] * pow(int(M[rank, column]), p - 2, p) % p
+        others = np.flatnonzero(M[:, column])
+        others = others[others != rank]
+        M[others, column:] = (M[others, column:] - np.outer(M[others, column], M[rank, column:])) % p
+        pivots.append(column)
+        rank += 1
+    return M[:rank], pivots
+
+
+def _chunked(rows: np.ndarray, p: int, known: np.ndarray | None = None) -> tuple[np.ndarray, list[int]]:
+    """Reduce many rows in slices, each first reduced by what is known, so that little is eliminated twice."""
+    done, pivots = (np.zeros((0, rows.shape[1]), np.int64), []) if known is None else _reduce(known, p)
+    for start in range(0, len(rows), 400):
+        piece = rows[start : start + 400]
+        piece = (piece - _product(piece[:, pivots], done, p)) % p if pivots else piece
+        piece = piece[piece.any(axis=1)]
+        if len(piece):
+            new, _ = _reduce(piece, p)
+            done, pivots = _reduce(np.vstack([done, new]), p)
+    return done, pivots
+
+
+def quotient_ring(m: int, *, seed: int = 0, prime: int = PRIME) -> QuotientRing:
+    """The quotient ring of the equation with random G and Q over the field with ``prime`` elements.
+
+    Degree by degree: a monomial x_k e is rewritten through the normal form of e, in every way in which it can be split;
+    the ways must agree, and what they differ by is a new relation. Relations that fall into a lower degree are multiplied
+    by the unknowns again. When no new standard monomial is left and the multiplication matrices commute and satisfy the
+    equations, they present the quotient ring (a border basis; Mourrain 1999). Raises ``ValueError`` for m > 4, a modulus
+    that is not an odd prime below 2^20, and ``RuntimeError`` if the random problem has infinitely many solutions.
+    """
+    m = _validate.count("m", m)
+    if m > 4:
+        raise ValueError(
+            f"m = {m} is too large: {m * (m + 1) // 2} unknowns, up to {bezout(m):,} solutions by Bezout's bound;"
+            " m = 4 takes seconds, and each further m about a thousand times as long"
+        )
+    prime = _validate.count("prime", prime, least=3)
+    if prime >= 2**20 or any(prime % k == 0 for k in range(2, int(prime**0.5) + 1)):
+        raise ValueError(f"prime must be an odd prime below 2^20; got {prime}")
+    rng = np.random.default_rng(seed)
+    G, Q = rng.integers(0, prime, (2, m, m))
+    quadrics = _quadrics(m, G, np.triu(Q) + np.triu(Q, 1).T)
+    return _close(m, quadrics, prime)
+
+
+Exponent = tuple[int, ...]
+
+
+def _quadrics(m: int, G: np.ndarray, Q: np.ndarray) -> list[dict[Exponent, int]]:
+    """The entries of T^2 - G^T T G + Q as polynomials; a monomial is the sorted tuple of its unknowns."""
+    rows, columns = np.triu_indices(m)
+    index = np.zeros((m, m), int)
+    index[rows, columns] = index[columns, rows] = np.arange(len(rows))
+    out = []
+    for i, j in zip(rows, columns, strict=True):
+        polynomial: dict[Exponent, int] = {(): int(Q[i, j])}
+        for k in range(m):
+            key = tuple(sorted((int(index[i, k]), int(index[k, j]))))
+            polynomial[key] = polynomial.get(key, 0) + 1
+        for a in range(m):
+            for b in range(m):
+                key = (int(index[a, b]),)
+                polynomial[key] = polynomial.get(key, 0) - int(G[a, i]) * int(G[b, j])
+        out.append(polynomial)
+    return out
+
+
+def _close(m: int, quadrics: list[dict[Exponent, int]], p: int) -> QuotientRing:
+    N = len(quadrics)
+    basis: list[Exponent] = [()] + [(k,) for k in range(N)]
+    normal: dict[Exponent, np.ndarray] = {e: row for e, row in zip(basis, np.eye(N + 1, dtype=np.int64), strict=True)}
+    for degree in range(2, 2 * N + 2):
+        top = [tuple(sorted((*b, k))) for b in basis if len(b) == degree - 1 for k in range(N)]
+        top = sorted(set(top), reverse=True)
+        words = top + basis
+        place = {e: k for k, e in enumerate(words)}
+        shifts = []
+        for k in range(N):
+            shift = np.zeros((len(basis), len(words)), np.int64)
+            for row, b in enumerate(basis):
+                e = tuple(sorted((*b, k)))
+                if len(e) == degree:
+                    shift[row, place[e]] = 1
+                else:
+                    shift[row, len(top) :] = normal[e]
+            shifts.append(shift)
+        # All ways to write each monomial of this degree.
+        monomials = list(combinations_with_replacement(range(N), degree))
+        images: dict[Exponent, list[np.ndarray]] = {e: [] for e in monomials}
+        for k in range(N):
+            those = [e for e in monomials if k in e]
+            left = np.array([normal[_without(e, k)] for e in those])
+            for e, row in zip(those, _product(left, shifts[k], p), strict=True):
+                images[e].append(row)
+        relations = []
+        chosen: dict[Exponent, np.ndarray] = {}
+        for e, ways in images.items():
+            chosen[e] = ways[0]
+            relations += [way - ways[0] for way in ways[1:]]
+        if degree == 2:
+            for polynomial in quadrics:
+                row = np.zeros(len(words), np.int64)
+                for e, c in polynomial.items():
+                    row[place[e]] += c
+                relations.append(row % p)
+        reduced, pivots = _chunked(np.array(relations) % p, p)
+        while True:
+            low = reduced[[c >= len(top) for c in pivots]][:, len(top) :]
+            if not len(low):
+                break
+            before = len(pivots)
+            reduced, pivots = _chunked(np.vstack([_product(low, shift, p) for shift in shifts]), p, reduced)
+            if len(pivots) == before:
+                break
+        keep = np.setdiff1d(np.arange(len(words)), pivots)
+        project = np.zeros((len(words), len(keep)), np.int64)
+        project[keep, np.arange(len(keep))] = 1
+        if pivots:
+            project[pivots] = -reduced[:, keep] % p
+        old = list(normal.items())
+        lifted = _product(np.array([row for _, row in old]), project[len(top) :], p)
+        fresh = _product(np.array(list(chosen.values())), project, p)
+        normal = {e: row for (e, _), row in zip(old, lifted, strict=True)}
+        normal |= dict(zip(chosen, fresh, strict=True))
+        basis = [words[k] for k in keep]
+        if all(len(b) < degree for b in basis):
+            M = np.array([[normal[tuple(sorted((*b, k)))] for b in basis] for k in range(N)])
+            if _is_presentation(M, quadrics, p):
+                by_degree = np.bincount([len(b) for b in basis])
+                return QuotientRing(m, p, tuple(int(c) for c in by_degree), M)
+    raise RuntimeError("the random problem has infinitely many solutions over this field; take another seed or prime")
+
+
+def _without(e: Exponent, k: int) -> Exponent:
+    place = e.index(k)
+    return e[:place] + e[place + 1 :]
+
+
+def _is_presentation(M: np.ndarray, quadrics: list[dict[Exponent, int]], p: int) -> bool:
+    for j in range(len(M)):
+        for k in range(j):
+            if ((_product(M[j], M[k], p) - _product(M[k], M[j], p)) % p).any():
+                return False
+    identity = np.eye(M.shape[1], dtype=np.int64)
+    for polynomial in quadrics:
+        total = np.zeros_like(identity)
+        for e, c in polynomial.items():
+            term = identity
+            for k in e:
+                term = _product(term, M[k], p)
+            total = (total + (c % p) * term) % p
+        if total.any():
+            return False
+    return True
+
+
+def count_solutions(m: int, *, seed: int = 0, prime: int = PRIME) -> int:
+    """The exact number of solutions, with multiplicity, of the equation with random coefficients modulo ``prime``.
+
+    That is the dimension of :func:`quotient_ring`: 2, 6, 24 and 124 for m = 1 to 4, whatever the seed and the prime but
+    for rare accidents. Raises ``ValueError`` for m > 4, saying the bound and the cost.
+    """
+    return quotient_ring(m, seed=seed, prime=prime).dimension
+
+
+# --- Numerical: loops of problems, and a homotopy from a generic one ---------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A generic complex problem (G, Q) with all its solutions T, from which others are reached, and how they were found.
+
+    ``loops`` is the number of loops of problems that were followed.
+    """
+
+    G: Complex[np.ndarray, "m m"]
+    Q: Complex[np.ndarray, "m m"]
+    T: Complex[np.ndarray, "K m m"]
+    loops: int
+
+
+def _pack(T: np.ndarray) -> np.ndarray:
+    rows, columns = np.triu_indices(T.shape[-1])
+    return np.asarray(T[..., rows, columns])
+
+
+def _unpack(v: np.ndarray, m: int) -> np.ndarray:
+    rows, columns = np.triu_indices(m)
+    T = np.zeros((*v.shape[:-1], m, m), v.dtype)
+    T[..., rows, columns] = v
+    T[..., columns, rows] = v
+    return T
+
+
+@cache
+def _units(m: int) -> np.ndarray:
+    return _unpack(np.eye(m * (m + 1) // 2), m)
+
+
+def _t(M: np.ndarray) -> np.ndarray:
+    return np.swapaxes(M, -1, -2)
+
+
+def _equation(T: np.ndarray, G: np.ndarray, Q: np.ndarray) -> np.ndarray:
+    return _pack(T @ T - _t(G) @ T @ G + Q)
+
+
+def _derivative(T: np.ndarray, G: np.ndarray) -> np.ndarray:
+    units = _units(T.shape[-1])
+    T, G = T[..., None, :, :], G[..., None, :, :]
+    return np.swapaxes(_pack(T @ units + units @ T - _t(G) @ units @ G), -1, -2)
+
+
+def _newton_step(T: np.ndarray, G: np.ndarray, Q: np.ndarray) -> np.ndarray:
+    step = np.linalg.solve(_derivative(T, G), -_equation(T, G, Q)[..., None])[..., 0]
+    return _unpack(step, T.shape[-1])
+
+
+def _track(T: np.ndarray, *ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Follow solutions T (K, m, m) of (G0, Q0) along straight lines to (G1, Q1), all (K, m, m); and which arrived."""
+    from ssltheory._paths import follow
+
+    T = np.array(T, dtype=np.complex128)
+    arrived = follow(T, *(np.ascontiguousarray(M, dtype=np.complex128) for M in ends), 20_000)
+    return T, arrived
+
+
+def _polish(T: np.ndarray, G: np.ndarray, Q: np.ndarray, steps: int = 4) -> np.ndarray:
+    for _ in range(steps):
+        try:
+            move = _newton_step(T, G, Q)
+        except np.linalg.LinAlgError:
+            return T
+        better = np.linalg.norm(_equation(T + move, G, Q), axis=-1) <= np.linalg.norm(_equation(T, G, Q), axis=-1)
+        T = np.where(better[..., None, None], T + move, T)
+    return T
+
+
+def _distinct(T: np.ndarray, tol: float = 1e-7) -> np.ndarray:
+    """The index of the first of each group of coinciding matrices."""
+    flat = T.reshape(len(T), -1)
+    kept: list[int] = []
+    for k, v in enumerate(flat):
+        if not kept or np.linalg.norm(flat[kept] - v, axis=1).min() > tol * (1 + np.linalg.norm(v)):
+            kept.append(k)
+    return np.array(kept, dtype=int)
+
+
+def _random_problem(m: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    G, Q = (rng.normal(size=(m, m)) + 1j * rng.normal(size=(m, m)) for _ in range(2))
+    return G / np.sqrt(2), (Q + Q.T) / 2
+
+
+def monodromy(m: int, *, seed: int = 0, quiet_loops: int = 20, max_loops: int = 400) -> Start:
+    """Find all solutions of one generic complex problem by following one of them round loops of problems.
+
+    A random T solves the problem with random G and Q = G^T T G - T^2. A loop leads through two random problems back to
+    (G, Q) and permutes its solutions, so that known ones turn into unknown ones. The search does not know how many
+    there are: it ends after ``quiet_loops`` loops that bring nothing new. Raises ``ValueError`` for m > 4.
+    """
+    m = _validate.count("m", m)
+    if m > 4:
+        raise ValueError(f"m = {m} is too large: up to {bezout(m):,} solutions by Bezout's bound; m = 4 takes a minute")
+    rng = np.random.default_rng(seed)
+    G, T = _random_problem(m, rng)
+    Q = G.T @ T @ G - T @ T
+    known, quiet, loops = T[None], 0, 0
+    while quiet < _validate.count("quiet_loops", quiet_loops) and loops < max_loops:
+        corners = [(G, Q), _random_problem(m, rng), _random_problem(m, rng), (G, Q)]
+        moved, loops = known, loops + 1
+        for (G0, Q0), (G1, Q1) in zip(corners, corners[1:], strict=False):
+            each = (np.broadcast_to(M, moved.shape) for M in (G0, Q0, G1, Q1))
+            moved, arrived = _track(moved, *each)
+            moved = moved[arrived]
+        moved = _polish(moved, *(np.broadcast_to(M, moved.shape) for M in (G, Q)))
+        both = np.concatenate([known, moved])
+        both = both[_distinct(both)]
+        quiet = quiet + 1 if len(both) == len(known) else 0
+        known = both
+    return Start(G, Q, known, loops)
+
+
+@dataclass(frozen=True, eq=False)
+class Solutions:
+    """Every complex solution S of the equilibrium equation, up to those that the homotopy lost.
+
+    ``S`` (K, m, m) complex; ``residuals`` (K,) relative, |gram_residual| over the size of its terms; ``real`` and
+    ``positive_definite`` are masks; ``separation`` is the least relative distance between two; ``expected`` the number
+    for a generic problem. ``message`` says whether all were found, and if not why that may be.
+    """
+
+    S: Complex[np.ndarray, "K m m"]
+    residuals: Float[np.ndarray, " K"]
+    real: Bool[np.ndarray, " K"]
+    positive_definite: Bool[np.ndarray, " K"]
+    separation: float
+    expected: int
+    message: str
+
+    def __len__(self) -> int:
+        """Return the number of solutions found."""
+        return len(self.S)
+
+    @property
+    def complete(self) -> bool:
+        """Whether as many distinct solutions were found as a generic problem has."""
+        return len(self.S) == self.expected
+
+
+@cache
+def start_system(m: int) -> Start:
+    """The generic problem from which :func:`all_solutions` starts: by :func:`monodromy`, m = 4 from the record."""
+    if m < 4:
+        for seed in range(5):
+            found = monodromy(m, seed=seed)
+            if len(found.T) == KNOWN_COUNTS[m]:
+                return found
+        raise RuntimeError(f"no complete start system for m = {m}")
+    from ssltheory.records import read_record
+
+    data = read_record("equilibrium_count").data["start"]
+    G, Q, T = (np.array(data[k][0]) + 1j * np.array(data[k][1]) for k in ("G", "Q", "T"))
+    return Start(_square(G, m), _square(Q, m), _unpack(T, m), data["loops"])
+
+
+def _square(v: np.ndarray, m: int) -> np.ndarray:
+    return v.reshape(m, m)
+
+
+def all_solutions(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"], lam: float) -> Solutions:
+    """Every complex solution S of (X S + lam)(S X + lam) = Y^T S Y, for m <= 4, by homotopy from a generic problem.
+
+    The paths run over a straight line of problems (G, Q) from a random complex one, which avoids the problems with
+    double solutions with probability one; those that fail are followed again over a random corner. Each end is polished by Newton's
+    method. Real solutions are exactly the positive definite ones. Raises ``ValueError`` for m > 4, saying the number of paths.
+    """
+    X, Y, lam = _moments(X, Y, lam)
+    m = len(X)
+    if m > 4:
+        raise ValueError(
+            f"m = {m} is too large to enumerate: up to {bezout(m):,} solutions by Bezout's bound (124 at m = 4);"
+            " largest_equilibrium finds the one that matters for any m"
+        )
+    return _solve_many(X[None], Y[None], np.array([lam]))[0]
+
+
+def _solve_many(X: np.ndarray, Y: np.ndarray, lam: np.ndarray) -> list[Solutions]:
+    start, count, m = start_system(X.shape[-1]), len(X), X.shape[-1]
+    inverse = np.linalg.inv(X)
+    G = Y @ inverse
+    # Units in which |G| = sqrt m: T = g^2 T', Q = g^4 Q'.
+    g = np.maximum(np.linalg.norm(G, axis=(1, 2)) / np.sqrt(m), 1e-300)[:, None, None]
+    unit = G / g
+    Q = lam[:, None, None] * _t(unit) @ inverse @ unit / g**2
+    K = len(start.T)
+    G1, Q1 = (np.repeat(M, K, axis=0).astype(complex) for M in (unit, Q))
+    T0 = np.tile(start.T, (count, 1, 1))
+    G0, Q0 = (np.broadcast_to(M, T0.shape) for M in (start.G, start.Q))
+    T, arrived = _track(T0, G0, Q0, G1, Q1)
+    T = _polish(T, G1, Q1)
+    found = [T[c * K : (c + 1) * K][arrived[c * K : (c + 1) * K]] for c in range(count)]
+    found = [ends[_distinct(ends)] for ends in found]
+    rng = np.random.default_rng(17)
+    for c in range(count):
+        for _ in range(6):  # lost paths, and ends that coincide: once more over a corner
+            if len(found[c]) >= K:
+                break
+            corner = [np.broadcast_to(M, start.T.shape) for M in _random_problem(m, rng)]
+            begin, end = ([M[c * K : (c + 1) * K] for M in pair] for pair in ((G0, Q0), (G1, Q1)))
+            half, first = _track(start.T, *begin, *corner)
+            last, second = _track(half, *corner, *end)
+            more = _polish(last, *end)[first & second]
+            both = np.concatenate([found[c], more])
+            found[c] = both[_distinct(both)]
+    return [
+        _describe(g[c] ** 2 * found[c] - lam[c] * inverse[c], X[c], Y[c], float(lam[c]), K) for c in range(count)
+    ]
+
+
+def _describe(S: np.ndarray, X: np.ndarray, Y: np.ndarray, lam: float, expected: int) -> Solutions:
+    size = np.linalg.norm(Y.T @ S @ Y, axis=(1, 2)) + np.linalg.norm(X @ S + lam * np.eye(len(X)), axis=(1, 2)) ** 2
+    residuals = np.linalg.norm(gram_residual(S, X, Y, lam), axis=(1, 2)) / np.maximum(size, 1e-300)
+    norms = np.linalg.norm(S, axis=(1, 2))
+    real = np.abs(S.imag).max(axis=(1, 2), initial=0.0) <= 1e-9 * (norms + lam)
+    S = np.where(real[:, None, None], S.real, S)
+    positive = real & (np.linalg.eigvalsh(S.real)[:, 0] > 0)
+    gaps = np.linalg.norm(S[:, None] - S, axis=(2, 3)) / (norms[:, None] + norms + 1e-300)
+    separation = float(np.min(gaps + 2 * np.eye(len(S)), initial=2.0))
+    message = f"all {expected} solutions found"
+    if len(S) != expected:
+        message = (
+            f"{len(S)} distinct solutions found where a generic problem has {expected}: this problem has multiple"
+            " solutions, a continuum of them or solutions at infinity, or lies too near to such a one"
+        )
+    order = np.lexsort((S[:, 0, 0].real, ~real))
+    return Solutions(S[order], residuals[order], real[order], positive[order], separation, expected, message)
+
+
+def count_equilibria(
+    X: Float[np.ndarray, "K m m"], Y: Float[np.ndarray, "K m m"], lam: Float[np.ndarray, " K"] | float
+) -> tuple[Int[np.ndarray, " K"], Bool[np.ndarray, " K"]]:
+    """How many full-rank equilibria (positive definite S) each of K problems has, and whether its enumeration is complete.
+
+    m <= 4. Raises ``ValueError`` as :func:`all_solutions`.
+    """
+    X = _validate.positive_definite("X", _validate.shaped("X", X, ("K", "m", "m")))
+    Y = _validate.shaped("Y", Y, X.shape)
+    if X.shape[-1] > 4:
+        raise ValueError(f"m = {X.shape[-1]} is too large to enumerate; need m <= 4")
+    lam = np.broadcast_to(_validate.positive("lam", lam), (len(X),))
+    found = [s for k in range(0, len(X), 100) for s in _solve_many(X[k : k + 100], Y[k : k + 100], lam[k : k + 100])]
+    counts = np.array([int(s.positive_definite.sum()) for s in found], dtype=int)
+    return counts, np.array([s.complete for s in found], dtype=bool)
