@@ -29,8 +29,8 @@ def loop_scene(r: float, s: float, radius: float, training: Literal["sg", "froze
     r"""Draw a loop in the plane of aligned states, a = r u and B = s u u^T, and the height along it.
 
     The loop is the circle of ``radius`` > 0 about (``r``, ``s``), gone round twice from r towards s; the height is
-    minus the work done so far, which would be a potential's value if the field had one. rho = 1, tau = 0.8, lam = 0.05; the
-    frozen teacher is c = 0.6 u. For stop-gradient a lap changes the height by - tau r (pi radius^2).
+    minus the work done so far, which would be a potential's value if the field had one. rho = 1, tau = 0.8, lam = 0.05;
+    the frozen teacher is c = 0.6 u. For stop-gradient a lap changes the height by - tau r (pi radius^2).
     """
     _validate.one_of("training", training, tuple(NAMES))
     field, role = _field(training), _ROLES[training]
@@ -64,9 +64,10 @@ def loop_scene(r: float, s: float, radius: float, training: Literal["sg", "froze
             Points([0, 1, 2], marks, color="ink", size=8),
         ],
         xlabel="laps",
-        ylabel="height: minus the work done so far",
+        ylabel="height, minus the work so far",
         xlim=(0, 2),
         ylim=(-0.55, 0.2),
+        aspect=0.9,
     )
     drop = loop_integral(field, loop)
     if training == "sg":
