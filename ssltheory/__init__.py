@@ -50,7 +50,10 @@ _SUBMODULES = [
     "scalar_map",
     "scalar_scenes",
     "siamese",
+    "routh",
     "stability",
+    "stability_census",
+    "stability_scenes",
     "two_layer",
 ]
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -1,0 +1,108 @@
+"""What the explorer of the stability chapter shows: each equilibrium's eigenvalues, as the teacher slows down."""
+
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+
+from ssltheory.enumeration import all_solutions
+from ssltheory.equilibria import equilibrium_state
+from ssltheory.explorers import Line, Marker, Panel, Points, Scene
+from ssltheory.linear import LinearProblem
+from ssltheory.moments import SecondMoments
+from ssltheory.routh import RationalEquilibrium, equilibrium_around
+from ssltheory.stability import Stability, stability
+
+Example = Literal["commuting", "lost", "second"]
+RATES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10_000.0)
+MARKERS: tuple[Marker, ...] = ("circle", "square", "diamond", "cross")
+
+
+def example(name: Example) -> RationalEquilibrium:
+    """The chapter's problems in fractions, n = m = 2, each built around one of its equilibria.
+
+    ``"commuting"``: X = I, Y = diag(1, 4/3), lam = 4/25, at an outer and an inner root. ``"lost"``: the largest
+    equilibrium, which SG loses. ``"second"``: a smaller equilibrium, which SG makes stable. The last two have lam = 1.
+    """
+    if name == "commuting":
+        return equilibrium_around([["4/5", 0], [0, "2/15"]], [["4/25", 0], [0, "4/25"]], [[1, 0], [0, 1]], "4/25")
+    if name == "lost":
+        return equilibrium_around([[6, 0], [0, 1]], [[2, -1], [-1, 1]], [["3/5", "4/5"], ["4/5", "-3/5"]])
+    if name == "second":
+        return equilibrium_around([[3, 0], [0, "1/2"]], [[2, 2], [2, 6]], [["4/5", "-3/5"], ["3/5", "4/5"]])
+    raise ValueError(f"got {name!r}, need 'commuting', 'lost' or 'second'")
+
+
+def problem_of(X: np.ndarray, Y: np.ndarray, lam: float, n: int) -> LinearProblem:
+    """The linear problem with these X and Y and the least Z that they allow (SG and EMA do not see Z)."""
+    Z = Y @ np.linalg.solve(X, Y.T)
+    return LinearProblem(SecondMoments(X, Y, (Z + Z.T) / 2), lam, n)
+
+
+@cache
+def _states(name: Example) -> tuple[LinearProblem, list[tuple[np.ndarray, np.ndarray]], list[np.ndarray]]:
+    X, Y, lam, _ = example(name).numbers()
+    found = all_solutions(X, Y, lam)
+    grams = [S.real for S in found.S[found.positive_definite]]
+    grams.sort(key=np.trace)
+    return problem_of(X, Y, lam, 2), [equilibrium_state(S, X, Y, lam, 2) for S in grams], grams
+
+
+@cache
+def _stability(name: Example, k: int, rate: float) -> Stability:
+    problem, states, _ = _states(name)
+    A, B = states[k]
+    return stability(problem, "sg", A, B) if np.isinf(rate) else stability(problem, "ema", A, B, kappa=rate)
+
+
+def _squeeze(value: Any, lam: float) -> Any:
+    """An axis on which signs, and sizes from lam / 100 to 1000 lam, can be seen together."""
+    return np.arcsinh(np.asarray(value) / (0.01 * lam)) / np.log(10)
+
+
+def spectrum_scene(name: Example, rate: float) -> Scene:
+    """Draw the eigenvalues of every full-rank equilibrium at a teacher's rate kappa > 0, inf for stop-gradient.
+
+    Left: the plane of z / lam, both axes on an asinh scale, ticks left to the eye; right of the vertical line a
+    disturbance grows. Right: the largest real part of each equilibrium, over kappa.
+    """
+    problem, states, grams = _states(name)
+    lam = problem.lam
+    ordinary: list[Any] = [Line([0, 0], [-6, 6], color="muted", dash="dotted", width=1.2)]
+    course: list[Any] = [Line([RATES[0], RATES[-1] * 4], [0, 0], color="muted", dash="dotted", width=1.2)]
+    words = []
+    for k in range(len(states)):
+        last = k == len(states) - 1
+        role: str
+        marker: Marker
+        role, marker = ("outer", "circle") if last else ("inner", MARKERS[1 + k % 3])
+        label = "the largest" if last else f"S{k + 1}"
+        z = _stability(name, k, rate).transverse
+        ordinary.append(
+            Points(
+                _squeeze(z.real, lam), _squeeze(z.imag, lam), color=role, marker=marker, hollow=not last, label=label
+            )
+        )
+        values = [_squeeze(_stability(name, k, r).abscissa, lam) for r in RATES]
+        values.append(_squeeze(_stability(name, k, np.inf).abscissa, lam))
+        where = [*RATES, RATES[-1] * 4]
+        course.append(Line(where, values, color=role, dash="solid" if last else "dashed", width=1.6))
+        now = RATES[-1] * 4 if np.isinf(rate) else rate
+        course.append(
+            Points(
+                [now], [_squeeze(_stability(name, k, rate).abscissa, lam)], color=role, marker=marker, hollow=not last
+            )
+        )
+        if _stability(name, k, rate).stable:
+            words.append(f"{label} (trace {np.trace(grams[k]):.3g})")
+    plane = Panel(
+        ordinary,
+        xlabel="Re z (asinh scale, unit λ)",
+        ylabel="Im z (asinh scale, unit λ)",
+        xlim=(-5, 5),
+        ylim=(-5, 5),
+    )
+    curves = Panel(course, xlabel="κ (rightmost: SG)", ylabel="largest Re z (asinh scale)", xscale="log", ylim=(-5, 5))
+    who = "Stop-gradient" if np.isinf(rate) else f"EMA, κ = {rate:g}"
+    stable = " and ".join(words) if words else "none"
+    return Scene([plane, curves], f"{who}: {len(states)} full-rank equilibria; stable: {stable}.")
