@@ -170,7 +170,7 @@ def follow(
             G[:] = G0[p] + (t + step) * dG
             Q[:] = Q0[p] + (t + step) * dQ
             first = second = 0.0
-            for s in range(2):
+            for _ in range(2):
                 _system(new, T, G, Q, patch, rows, columns, W, P, J, r)
                 _solve(J, r)
                 new += r

@@ -1,26 +1,26 @@
 """How many solutions has the equation of full-rank equilibria, and which are they all?
 
-In T = S + lam X^{-1} the equation is T^2 - G^T T G + Q = 0, G = Y X^{-1}, Q = lam G^T X^{-1} G: m (m + 1) / 2 quadrics in
-as many unknowns, and G and Q are arbitrary. The number of complex solutions for generic G and Q is found exactly, over
-a prime field, as the dimension of the quotient ring (:func:`count_solutions`), and numerically, by following solutions
-round loops of problems (:func:`monodromy`). All solutions of one problem come from those of a generic one by a homotopy
-(:func:`all_solutions`).
+In T = S + lam X^{-1} the equation is T^2 - G^T T G + Q = 0, G = Y X^{-1}, Q = lam G^T X^{-1} G: m (m + 1) / 2
+quadrics in as many unknowns, and G and Q are arbitrary. The number of complex solutions for generic G and Q is found
+exactly, over a prime field, as the dimension of the quotient ring (:func:`count_solutions`), and numerically, by
+following solutions round loops of problems (:func:`monodromy`). All solutions of one problem come from those of a
+generic one by a homotopy (:func:`all_solutions`).
 """
 
+import argparse
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, pairwise
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Int
 
 from ssltheory import _validate
-from ssltheory.equilibria import _moments, gram_residual
+from ssltheory.equilibria import _moments, critical_weight_decay, gram_residual
 
-KNOWN_COUNTS = {1: 2, 2: 6, 3: 24, 4: 124}
+KNOWN_COUNTS = {1: 2, 2: 6, 3: 24, 4: 124, 5: 824}
 """The number of complex solutions of a generic problem, as :func:`count_solutions` finds it."""
 PRIME = 32003
 
@@ -31,7 +31,7 @@ def bezout(m: int) -> int:
     return 2 ** (m * (m + 1) // 2)
 
 
-# --- Exact: the dimension of the quotient ring over a prime field --------------------------------------------------------
+# --- Exact: the dimension of the quotient ring over a prime field ---------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,16 +55,18 @@ class QuotientRing:
 
     @property
     def distinct(self) -> int:
-        """The number of distinct solutions: the rank of the trace form (a, b) -> trace of multiplication by a b."""
+        """The number of distinct solutions.
+
+        That is the number of values of a random linear form on them, and so (Hermite) the rank of the Hankel matrix of
+        the traces of its powers.
+        """
         M, p, d = self.multiplication, self.prime, self.dimension
-        # Every basis element as a matrix, by multiplying the basis by a random linear form until it spans.
-        rng = np.random.default_rng(1)
-        form = np.tensordot(rng.integers(1, p, len(M)), M, 1) % p
-        rows, power = [], np.eye(d, dtype=np.int64)
+        form = np.tensordot(np.random.default_rng(1).integers(1, p, len(M)), M, 1) % p
+        traces, power = [], np.eye(d, dtype=np.int64)
         for _ in range(2 * d):
-            rows.append(int(np.trace(power) % p))
+            traces.append(int(np.trace(power) % p))
             power = _product(power, form, p)
-        hankel = np.array([[rows[i + j] for j in range(d)] for i in range(d)])
+        hankel = np.array([traces[i : i + d] for i in range(d)])
         return len(_reduce(hankel, p)[1])
 
 
@@ -112,17 +114,18 @@ def _chunked(rows: np.ndarray, p: int, known: np.ndarray | None = None) -> tuple
 def quotient_ring(m: int, *, seed: int = 0, prime: int = PRIME) -> QuotientRing:
     """The quotient ring of the equation with random G and Q over the field with ``prime`` elements.
 
-    Degree by degree: a monomial x_k e is rewritten through the normal form of e, in every way in which it can be split;
-    the ways must agree, and what they differ by is a new relation. Relations that fall into a lower degree are multiplied
-    by the unknowns again. When no new standard monomial is left and the multiplication matrices commute and satisfy the
-    equations, they present the quotient ring (a border basis; Mourrain 1999). Raises ``ValueError`` for m > 4, a modulus
-    that is not an odd prime below 2^20, and ``RuntimeError`` if the random problem has infinitely many solutions.
+    Degree by degree: a monomial x_k e is rewritten through the normal form of e, in every way in which it can be
+    split; the ways must agree, and what they differ by is a new relation. Relations that fall into a lower degree are
+    multiplied by the unknowns again. When no new standard monomial is left and the multiplication matrices commute and
+    satisfy the equations, they present the quotient ring (a border basis; Mourrain 1999). Raises ``ValueError`` for
+    m > 5 and a modulus that is not an odd prime below 2^20, ``RuntimeError`` if the random problem has infinitely many
+    solutions.
     """
     m = _validate.count("m", m)
-    if m > 4:
+    if m > 5:
         raise ValueError(
             f"m = {m} is too large: {m * (m + 1) // 2} unknowns, up to {bezout(m):,} solutions by Bezout's bound;"
-            " m = 4 takes seconds, and each further m about a thousand times as long"
+            " m = 4 takes a second, m = 5 eight minutes, and m = 6 would take days"
         )
     prime = _validate.count("prime", prime, least=3)
     if prime >= 2**20 or any(prime % k == 0 for k in range(2, int(prime**0.5) + 1)):
@@ -158,7 +161,7 @@ def _quadrics(m: int, G: np.ndarray, Q: np.ndarray) -> list[dict[Exponent, int]]
 def _close(m: int, quadrics: list[dict[Exponent, int]], p: int) -> QuotientRing:
     N = len(quadrics)
     basis: list[Exponent] = [()] + [(k,) for k in range(N)]
-    normal: dict[Exponent, np.ndarray] = {e: row for e, row in zip(basis, np.eye(N + 1, dtype=np.int64), strict=True)}
+    normal: dict[Exponent, np.ndarray] = dict(zip(basis, np.eye(N + 1, dtype=np.int64), strict=True))
     for degree in range(2, 2 * N + 2):
         top = [tuple(sorted((*b, k))) for b in basis if len(b) == degree - 1 for k in range(N)]
         top = sorted(set(top), reverse=True)
@@ -189,10 +192,10 @@ def _close(m: int, quadrics: list[dict[Exponent, int]], p: int) -> QuotientRing:
             relations += [way - ways[0] for way in ways[1:]]
         if degree == 2:
             for polynomial in quadrics:
-                row = np.zeros(len(words), np.int64)
+                relation = np.zeros(len(words), np.int64)
                 for e, c in polynomial.items():
-                    row[place[e]] += c
-                relations.append(row % p)
+                    relation[place[e]] += c
+                relations.append(relation % p)
         reduced, pivots = _chunked(np.array(relations) % p, p)
         while True:
             low = reduced[[c >= len(top) for c in pivots]][:, len(top) :]
@@ -247,18 +250,19 @@ def _is_presentation(M: np.ndarray, quadrics: list[dict[Exponent, int]], p: int)
 def count_solutions(m: int, *, seed: int = 0, prime: int = PRIME) -> int:
     """The exact number of solutions, with multiplicity, of the equation with random coefficients modulo ``prime``.
 
-    That is the dimension of :func:`quotient_ring`: 2, 6, 24 and 124 for m = 1 to 4, whatever the seed and the prime but
-    for rare accidents. Raises ``ValueError`` for m > 4, saying the bound and the cost.
+    That is the dimension of :func:`quotient_ring`: 2, 6, 24 and 124 for m = 1 to 4, in a second, and 824 for m = 5, in
+    minutes, whatever the seed and the prime but for rare accidents. Raises ``ValueError`` for m > 5, saying the bound
+    and the cost.
     """
     return quotient_ring(m, seed=seed, prime=prime).dimension
 
 
-# --- Numerical: loops of problems, and a homotopy from a generic one ---------------------------------------------------
+# --- Numerical: loops of problems, and a homotopy from a generic one -------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """A generic complex problem (G, Q) with all its solutions T, from which others are reached, and how they were found.
+    """A generic complex problem (G, Q) with all its solutions T, from which those of others are reached.
 
     ``loops`` is the number of loops of problems that were followed.
     """
@@ -311,8 +315,8 @@ def _track(T: np.ndarray, *ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from ssltheory._paths import follow
 
     T = np.array(T, dtype=np.complex128)
-    arrived = follow(T, *(np.ascontiguousarray(M, dtype=np.complex128) for M in ends), 20_000)
-    return T, arrived
+    G0, Q0, G1, Q1 = (np.ascontiguousarray(M, dtype=np.complex128) for M in ends)
+    return T, follow(T, G0, Q0, G1, Q1, 20_000)
 
 
 def _polish(T: np.ndarray, G: np.ndarray, Q: np.ndarray, steps: int = 4) -> np.ndarray:
@@ -358,11 +362,11 @@ def monodromy(m: int, *, seed: int = 0, quiet_loops: int = 20, max_loops: int = 
     while quiet < _validate.count("quiet_loops", quiet_loops) and loops < max_loops:
         corners = [(G, Q), _random_problem(m, rng), _random_problem(m, rng), (G, Q)]
         moved, loops = known, loops + 1
-        for (G0, Q0), (G1, Q1) in zip(corners, corners[1:], strict=False):
+        for (G0, Q0), (G1, Q1) in pairwise(corners):
             each = (np.broadcast_to(M, moved.shape) for M in (G0, Q0, G1, Q1))
             moved, arrived = _track(moved, *each)
             moved = moved[arrived]
-        moved = _polish(moved, *(np.broadcast_to(M, moved.shape) for M in (G, Q)))
+        moved = _polish(moved, np.broadcast_to(G, moved.shape), np.broadcast_to(Q, moved.shape))
         both = np.concatenate([known, moved])
         both = both[_distinct(both)]
         quiet = quiet + 1 if len(both) == len(known) else 0
@@ -421,8 +425,9 @@ def all_solutions(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"], lam:
     """Every complex solution S of (X S + lam)(S X + lam) = Y^T S Y, for m <= 4, by homotopy from a generic problem.
 
     The paths run over a straight line of problems (G, Q) from a random complex one, which avoids the problems with
-    double solutions with probability one; those that fail are followed again over a random corner. Each end is polished by Newton's
-    method. Real solutions are exactly the positive definite ones. Raises ``ValueError`` for m > 4, saying the number of paths.
+    double solutions with probability one. Some pass so near to infinity that they are lost; then all are followed again
+    over a random corner. Each end is polished by Newton's method. Real solutions are exactly the positive definite
+    ones. Raises ``ValueError`` for m > 4, saying the number of solutions.
     """
     X, Y, lam = _moments(X, Y, lam)
     m = len(X)
@@ -452,19 +457,17 @@ def _solve_many(X: np.ndarray, Y: np.ndarray, lam: np.ndarray) -> list[Solutions
     found = [ends[_distinct(ends)] for ends in found]
     rng = np.random.default_rng(17)
     for c in range(count):
-        for _ in range(6):  # lost paths, and ends that coincide: once more over a corner
+        for _ in range(12):  # lost paths, and ends that coincide: once more over a corner
             if len(found[c]) >= K:
                 break
             corner = [np.broadcast_to(M, start.T.shape) for M in _random_problem(m, rng)]
             begin, end = ([M[c * K : (c + 1) * K] for M in pair] for pair in ((G0, Q0), (G1, Q1)))
             half, first = _track(start.T, *begin, *corner)
             last, second = _track(half, *corner, *end)
-            more = _polish(last, *end)[first & second]
+            more = _polish(last, end[0], end[1])[first & second]
             both = np.concatenate([found[c], more])
             found[c] = both[_distinct(both)]
-    return [
-        _describe(g[c] ** 2 * found[c] - lam[c] * inverse[c], X[c], Y[c], float(lam[c]), K) for c in range(count)
-    ]
+    return [_describe(g[c] ** 2 * found[c] - lam[c] * inverse[c], X[c], Y[c], float(lam[c]), K) for c in range(count)]
 
 
 def _describe(S: np.ndarray, X: np.ndarray, Y: np.ndarray, lam: float, expected: int) -> Solutions:
@@ -489,7 +492,7 @@ def _describe(S: np.ndarray, X: np.ndarray, Y: np.ndarray, lam: float, expected:
 def count_equilibria(
     X: Float[np.ndarray, "K m m"], Y: Float[np.ndarray, "K m m"], lam: Float[np.ndarray, " K"] | float
 ) -> tuple[Int[np.ndarray, " K"], Bool[np.ndarray, " K"]]:
-    """How many full-rank equilibria (positive definite S) each of K problems has, and whether its enumeration is complete.
+    """How many full-rank equilibria each of K problems has, and for which of them all solutions were found.
 
     m <= 4. Raises ``ValueError`` as :func:`all_solutions`.
     """
@@ -501,3 +504,142 @@ def count_equilibria(
     found = [s for k in range(0, len(X), 100) for s in _solve_many(X[k : k + 100], Y[k : k + 100], lam[k : k + 100])]
     counts = np.array([int(s.positive_definite.sum()) for s in found], dtype=int)
     return counts, np.array([s.complete for s in found], dtype=bool)
+
+
+FAMILIES = ("signal and noise", "general Y", "near a rotation", "digits")
+"""The families of :func:`draw_problems`."""
+
+
+def draw_problems(
+    family: str, m: int, count: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "K m m"], Float[np.ndarray, "K m m"]]:
+    """Draw the moments X and Y (``count``, m, m) of random problems.
+
+    "signal and noise": y and x share a signal with second moment Y (Wishart, 3 m degrees of freedom, mean I) and x has
+    independent noise of 0.3 times another; Y is symmetric. "general Y": the same X, and Y with independent normal
+    entries of variance 1/m. "near a rotation": X = I and Y a random rotation, both disturbed by normal entries of
+    standard deviation 0.1. "digits": the moments of pairs of views of digits, in m random orthonormal directions
+    among the sixteen leading ones.
+    """
+    _validate.one_of("family", family, FAMILIES)
+    m, count = _validate.count("m", m), _validate.count("count", count)
+
+    def wishart() -> np.ndarray:
+        W = rng.normal(size=(count, m, 3 * m))
+        return W @ _t(W) / (3 * m)
+
+    if family == "digits":
+        xx, yx = _digit_moments()
+        if m > len(xx):
+            raise ValueError(f"m must be at most {len(xx)} for digits; got {m}")
+        V = np.linalg.qr(rng.normal(size=(count, len(xx), m)))[0]
+        return _t(V) @ xx @ V, _t(V) @ yx @ V
+    if family == "near a rotation":
+        Y = np.linalg.qr(rng.normal(size=(count, m, m)))[0]
+        Y[..., 0] *= np.sign(np.linalg.det(Y))[:, None]
+        E = 0.1 * rng.normal(size=(count, m, m))
+        return np.eye(m) + (E + _t(E)) / 2, Y + 0.1 * rng.normal(size=(count, m, m))
+    signal = wishart()
+    X = signal + 0.3 * wishart()
+    return X, signal if family == "signal and noise" else rng.normal(size=(count, m, m)) / np.sqrt(m)
+
+
+@cache
+def _digit_moments() -> tuple[np.ndarray, np.ndarray]:
+    """The moments of pairs of views of digits in the sixteen leading directions of what the two views share."""
+    from ssltheory.digits import digit_views
+    from ssltheory.moments import second_moments
+
+    x, y, _ = digit_views(np.random.default_rng(0))
+    moments = second_moments(x, y)
+    V = np.linalg.eigh(moments.yx + moments.yx.T)[1][:, -16:]
+    return V.T @ moments.xx @ V, V.T @ moments.yx @ V
+
+
+def small_decay_count(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"]) -> int:
+    """The number of full-rank equilibria (positive definite S) for every small enough weight decay, 2^{r + c}.
+
+    r and c are the numbers of real eigenvalues and of complex pairs of G = Y X^{-1}, which must be distinct and nonzero
+    (:func:`draw_problems` gives such with probability one): as lam -> 0 each equilibrium tends to a positive
+    semi-definite one whose kernel is invariant under G, and there is one for each invariant subspace.
+    """
+    X, Y, _ = _moments(X, Y, 1.0)
+    values = np.linalg.eigvals(np.linalg.solve(X, Y.T))
+    real = int((values.imag == 0).sum())
+    return 2 ** (real + (len(values) - real) // 2)
+
+
+def count_family(family: str, m: int, ratio: float, count: int, seed: int) -> dict[str, Any]:
+    """Count the full-rank equilibria of random problems of a family, each at ``ratio`` times its own threshold lam*.
+
+    Returns how many problems have how many equilibria, among those whose enumeration is complete, how many are not
+    complete, and how many of the former have as many as :func:`small_decay_count` says.
+    """
+    ratio = _validate.scalar("ratio", ratio, _validate.positive)
+    X, Y = draw_problems(family, m, count, np.random.default_rng(seed))
+    lam = ratio * np.array([critical_weight_decay(*problem) for problem in zip(X, Y, strict=True)])
+    counts, complete = count_equilibria(X, Y, lam)
+    predicted = np.array([small_decay_count(*problem) for problem in zip(X, Y, strict=True)])
+    agree = int((counts == predicted)[complete].sum())
+    found = {str(k): int((counts[complete] == k).sum()) for k in sorted(set(counts[complete].tolist()))}
+    settings = {"family": family, "m": m, "ratio": ratio, "problems": count, "seed": seed}
+    return settings | {"counts": found, "incomplete": int((~complete).sum()), "as_for_small_decay": agree}
+
+
+RATIOS = (0.9, 0.3, 0.03)
+
+
+def main() -> None:
+    """Count exactly for m up to 5, find all solutions for m = 4 by monodromy, and record both with a start system.
+
+    With --families count the full-rank equilibria of random problems instead.
+    """
+    from ssltheory.records import write_record
+
+    parser = argparse.ArgumentParser(prog="python -m ssltheory.enumeration", description=main.__doc__)
+    parser.add_argument("--largest", type=int, default=5, help="the largest m that is counted exactly")
+    parser.add_argument("--families", action="store_true")
+    options = parser.parse_args()
+    began = time.perf_counter()
+    if options.families:
+        rows = []
+        for family in FAMILIES:
+            for m, count in ((2, 500), (3, 300)):
+                for k, ratio in enumerate(RATIOS):
+                    rows.append(count_family(family, m, ratio, count, seed=10 * m + k))
+                    print(rows[-1], flush=True)
+        seconds = time.perf_counter() - began
+        command = "python -m ssltheory.enumeration --families"
+        print(write_record("book/data/equilibrium_families.json", rows, command=command, seconds=seconds))
+    else:
+        data = _count_all(options.largest)
+        seconds = time.perf_counter() - began
+        command = "python -m ssltheory.enumeration"
+        print(write_record("book/data/equilibrium_count.json", data, command=command, seconds=seconds))
+
+
+def _count_all(largest: int) -> dict[str, Any]:
+    exact, loops = [], []
+    for m in range(1, largest + 1):
+        for seed, prime in ((0, 32003), (1, 65521), (2, 10007))[: 3 if m < 5 else 1]:
+            ring = quotient_ring(m, seed=seed, prime=prime)
+            entry = {"m": m, "seed": seed, "prime": prime, "count": ring.dimension, "distinct": ring.distinct}
+            exact.append(entry | {"by_degree": list(ring.by_degree)})
+            print(exact[-1], flush=True)
+    for seed in range(3):
+        start = monodromy(4, seed=seed)
+        size = np.linalg.norm(start.T, axis=(1, 2)) ** 2
+        gap = float((np.linalg.norm(_equation(start.T, start.G, start.Q), axis=-1) / size).max())
+        loops.append({"m": 4, "seed": seed, "count": len(start.T), "loops": start.loops, "residual": gap})
+        print(loops[-1], flush=True)
+        if seed == 0:
+            kept: dict[str, Any] = {
+                k: [v.real.ravel().tolist(), v.imag.ravel().tolist()] for k, v in (("G", start.G), ("Q", start.Q))
+            }
+            packed = _pack(start.T)
+            kept |= {"T": [packed.real.tolist(), packed.imag.tolist()], "loops": start.loops}
+    return {"exact": exact, "monodromy": loops, "start": kept}
+
+
+if __name__ == "__main__":
+    main()

@@ -120,7 +120,7 @@ def best_response_derivative(
 
 @dataclass(frozen=True)
 class ExistenceBounds:
-    """Two bounds on the weight decay, in closed form: below ``lower`` a full-rank equilibrium exists, above ``upper`` none.
+    """Two bounds on the weight decay: up to ``lower`` a full-rank equilibrium exists, above ``upper`` none does.
 
     ``lower`` = sigma_min(G)^2 lambda_min(X) / 4 and ``upper`` = sigma_max(G)^2 lambda_max(X) / 4; in between
     :func:`critical_weight_decay` decides.
@@ -156,7 +156,10 @@ class ExistenceBounds:
         if self.sufficient:
             return f"exists: lam = {self.lam:.6g} <= sigma_min(G)^2 lambda_min(X) / 4 = {self.lower:.6g}"
         if not self.necessary:
-            return f"none: the necessary bound fails, lam = {self.lam:.6g} > sigma_max(G)^2 lambda_max(X) / 4 = {self.upper:.6g}"
+            return (
+                f"none: the necessary bound fails, lam = {self.lam:.6g} > sigma_max(G)^2 lambda_max(X) / 4 ="
+                f" {self.upper:.6g}"
+            )
         return (
             f"undecided by the bounds: the sufficient one fails, {self.lower:.6g} < lam = {self.lam:.6g},"
             f" the necessary one holds, lam <= {self.upper:.6g}"
@@ -220,10 +223,10 @@ def largest_equilibrium(
     """The largest solution S of the equilibrium equation, by Newton's method from above, which cannot miss it.
 
     On T^2 - G^T T G + lam G^T X^{-1} G = 0, T = S + lam X^{-1}, a Newton step solves the generalised Lyapunov equation
-    T H + H T - G^T H G = -residual. From T_0 = |G|^2 I + lam X^{-1} the iterates decrease to the largest solution if there
-    is one, because the equation is operator convex; if there is none, an iterate appears at which the linear operator
-    has no positive inverse or S is not positive, and each proves that there is none. ``tol`` is the relative residual
-    accepted. The result says in ``reason`` what was found; it does not raise where there is no equilibrium.
+    T H + H T - G^T H G = -residual. From T_0 = |G|^2 I + lam X^{-1} the iterates decrease to the largest solution if
+    there is one, because the equation is operator convex; if there is none, an iterate appears at which the linear
+    operator has no positive inverse or S is not positive, and each proves that there is none. ``tol`` is the relative
+    residual accepted. The result says in ``reason`` what was found; it does not raise where there is no equilibrium.
     """
     X, Y, lam = _moments(X, Y, lam)
     tol = _validate.scalar("tol", tol, _validate.positive)
@@ -365,7 +368,7 @@ class _Quadratic:
         return _Found(None, f"undecided: not converged after {max_iterations} Newton steps", max_iterations)
 
     def fold(self, T: np.ndarray, lam: float) -> float | None:
-        """The lam at which the branch through (T, lam) turns, by Newton's method in trace(T); None if it is not found."""
+        """The lam at which the branch through (T, lam) turns, by Newton's method in trace(T), or None."""
         zero, last = np.zeros((self.m, self.m)), np.inf
         for _ in range(40):
             solver = _Solver(self, T)
