@@ -71,7 +71,7 @@ def overlay_scene(
         Panel(right, ylabel="imbalance |D|", yscale="log", ylim=(1e-3, 10.0), **span),  # type: ignore[arg-type]
     ]
     if run.outcome == "diverged":
-        return Scene(panels, f"{WORDS[algorithm]}, step {step:g}: diverged by time {run.times[-1]:.0f}.")
+        return Scene(panels, f"{WORDS[algorithm]}, step {step:g}: diverged.")
     at = {"A": flow.A[-1], "B": flow.B[-1]}
     gap = np.abs(reached[-1] - np.linalg.svd(at["A"], compute_uv=False)).max()
     ratio = D[-1] / law[-1]
