@@ -20,6 +20,8 @@ def _solve(J: np.ndarray, r: np.ndarray) -> None:
             for j in range(c, N):
                 J[c, j], J[best, j] = J[best, j], J[c, j]
             r[c], r[best] = r[best], r[c]
+        if J[c, c] == 0:  # a singular system: the huge answer makes the caller reject the step
+            J[c, c] = 1e-100
         inverse = 1.0 / J[c, c]
         for i in range(c + 1, N):
             factor = J[i, c] * inverse
@@ -189,6 +191,8 @@ def follow(
             if not step > 1e-12:
                 break
         for b in range(N):
+            if z[N] == 0:
+                break
             solutions[p, rows[b], columns[b]] = z[b] / z[N]
             solutions[p, columns[b], rows[b]] = z[b] / z[N]
     return arrived
