@@ -273,7 +273,7 @@ def critical_weight_decay(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m
         if high < 1.2 * low:
             fold = problem.fold(T, low)
             if fold is not None and low <= fold <= high:
-                return fold
+                return float(fold)
         lam = np.sqrt(low * high) if high > 1.2 * low else (low + high) / 2
         if not low < lam < high:
             break
