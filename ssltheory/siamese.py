@@ -225,7 +225,7 @@ class Run:
             E|g(f(x)) - f(y)|^2 / E|f(y) - E f(y)|^2, on the frozen pairs: 0 for a perfect prediction, 1 for one that
             is no better than the mean. Unlike E it does not reward embeddings for being small.
         diverged: (S,) whether a seed stopped being finite; its records are nan from there on.
-        encoders, predictors: the layers at each recorded step.
+        encoders, predictors, teachers: the layers at each recorded step; without EMA the teacher is the encoder.
     """
 
     config: Config
@@ -238,6 +238,7 @@ class Run:
     diverged: np.ndarray
     encoders: list[list[Layer]]
     predictors: list[list[Layer]]
+    teachers: list[list[Layer]]
 
     @property
     def reason(self) -> str:
@@ -326,13 +327,14 @@ def _train(
     predictor = initialise(config.predictor, generators, bias=config.bias) if config.predictor else []
     teacher = encoder
     records: list[tuple] = []
-    encoders, predictors = [], []
+    encoders, predictors, teachers = [], [], []
     batch_x, batch_y = views_x[None], views_y[None]
     for t in range(steps + 1):
         if t in record:
             records.append(_measure(config, encoder, predictor, teacher, views_x[:frozen], views_y[:frozen]))
             encoders.append(encoder)
             predictors.append(predictor)
+            teachers.append(teacher)
         if t == steps:
             break
         if config.batch is not None:
@@ -346,7 +348,9 @@ def _train(
 
     loss_e, loss_f, eigenvalues, spread, unexplained = (np.stack(column) for column in zip(*records, strict=True))
     diverged = ~torch.isfinite(squared_norm(encoder, predictor)).numpy()
-    return Run(config, record, loss_e, loss_f, eigenvalues, spread, unexplained, diverged, encoders, predictors)
+    return Run(
+        config, record, loss_e, loss_f, eigenvalues, spread, unexplained, diverged, encoders, predictors, teachers
+    )
 
 
 def _descend(step: float, layers: list[Layer], slopes: Iterator[Tensor]) -> list[Layer]:

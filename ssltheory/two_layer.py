@@ -31,12 +31,14 @@ __all__ = [
     "teacher_loss",
 ]
 
-Activation = Literal["tanh", "swish", "relu"]
-"""``"swish"`` is 2 z sigmoid(z), which is z + z^2/2 near zero and 2 relu(z) far away."""
+Activation = Literal["radial", "tanh", "swish", "relu"]
+"""``"swish"`` is 2 z sigmoid(z), which is z + z^2/2 near zero and 2 relu(z) far away; ``"radial"`` is
+z / (1 + \\|z\\|^2)^{1/2} of the whole vector z, which commutes with rotations as the others do not."""
 Loss = Literal["squared", "cosine"]
 """``"squared"``: \\|u - v\\|^2 / 2; ``"cosine"``: 1 - <u, v> / (\\|u\\| \\|v\\|)."""
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "radial": lambda z: z * (1 + z.square().sum(dim=-1, keepdim=True)).rsqrt(),
     "tanh": torch.tanh,
     "swish": lambda z: 2 * z * torch.sigmoid(z),
     "relu": torch.relu,
