@@ -467,16 +467,34 @@ def _solve_many(X: np.ndarray, Y: np.ndarray, lam: np.ndarray) -> list[Solutions
             more = _polish(last, end[0], end[1])[first & second]
             both = np.concatenate([found[c], more])
             found[c] = both[_distinct(both)]
-    return [_describe(g[c] ** 2 * found[c] - lam[c] * inverse[c], X[c], Y[c], float(lam[c]), K) for c in range(count)]
+    out = []
+    for c in range(count):
+        T = _settle_real(found[c], unit[c], Q[c])
+        out.append(_describe(g[c] ** 2 * T - lam[c] * inverse[c], X[c], Y[c], float(lam[c]), K))
+    return out
+
+
+def _settle_real(T: np.ndarray, G: np.ndarray, Q: np.ndarray) -> np.ndarray:
+    """Make real what is real: where Newton's method from the real part stays at the solution, that is the solution."""
+    size = np.linalg.norm(T, axis=(1, 2))
+    near = np.abs(T.imag).max(axis=(1, 2), initial=0.0) <= 1e-5 * size
+    R = T[near].real
+    R = _polish(R, np.broadcast_to(G, R.shape), np.broadcast_to(Q, R.shape))
+    gap = np.linalg.norm(_equation(R, G, Q), axis=-1) / (size[near] ** 2 + size[near])  # |G| is of order 1 here
+    stays = (
+        np.linalg.norm(R - T[near], axis=(1, 2)) <= 2 * np.linalg.norm(T[near].imag, axis=(1, 2)) + 1e-9 * size[near]
+    )
+    T = T.copy()
+    T[near] = np.where(((gap < 1e-13) & stays)[:, None, None], R, T[near])
+    return T
 
 
 def _describe(S: np.ndarray, X: np.ndarray, Y: np.ndarray, lam: float, expected: int) -> Solutions:
     size = np.linalg.norm(Y.T @ S @ Y, axis=(1, 2)) + np.linalg.norm(X @ S + lam * np.eye(len(X)), axis=(1, 2)) ** 2
     residuals = np.linalg.norm(gram_residual(S, X, Y, lam), axis=(1, 2)) / np.maximum(size, 1e-300)
     norms = np.linalg.norm(S, axis=(1, 2))
-    real = np.abs(S.imag).max(axis=(1, 2), initial=0.0) <= 1e-9 * (norms + lam)
-    S = np.where(real[:, None, None], S.real, S)
-    positive = real & (np.linalg.eigvalsh(S.real)[:, 0] > 0)
+    real = (S.imag == 0).all(axis=(1, 2))
+    positive = real & (np.linalg.eigvalsh(S.real)[:, 0] > -1e-10 * norms)  # rounding: S = T - lam X^{-1}
     gaps = np.linalg.norm(S[:, None] - S, axis=(2, 3)) / (norms[:, None] + norms + 1e-300)
     separation = float(np.min(gaps + 2 * np.eye(len(S)), initial=2.0))
     message = f"all {expected} solutions found"
