@@ -25,7 +25,8 @@ from ssltheory import _validate
 from ssltheory.ensemble import Rest, flow_to_rest, iterate_to_rest
 from ssltheory.equilibria import largest_equilibrium
 from ssltheory.intervals import Interval, share_interval
-from ssltheory.linear import Dynamics
+from ssltheory.linear import Dynamics, LinearProblem
+from ssltheory.moments import SecondMoments
 from ssltheory.rank_deficient import rank_of
 from ssltheory.records import write_record
 from ssltheory.trajectory import Outcome
@@ -57,6 +58,11 @@ class Problems:
     def __getitem__(self, which: slice | np.ndarray) -> "Problems":
         """Return some of the problems."""
         return Problems(self.X[which], self.Y[which], self.S[which], self.lam, self.drawn)
+
+    def linear(self, k: int, n: int) -> LinearProblem:
+        """Return the k-th problem with a code of width ``n``, and Z = Y X^{-1} Y^T + I: y has a part of variance 1."""
+        X, Y = self.X[k], self.Y[k]
+        return LinearProblem(SecondMoments(X, Y, Y @ np.linalg.solve(X, Y.T) + np.eye(len(X))), self.lam, n)
 
 
 def draw_problems(rng: np.random.Generator, count: int, m: int, lam: float, family: Family) -> Problems:

@@ -99,6 +99,18 @@ def rank_parts(
     return np.linalg.solve(H.T, U.T @ A).T, H, U
 
 
+def collapse_radius(Y: Float[np.ndarray, "m m"], lam: float) -> float:
+    """The radius 3 sqrt(3) lam / (4 |Y|): SG starts with a smaller sqrt(|A|^2 + |B|^2) all tend to the origin.
+
+    |Y| is the largest singular value; inf for Y = 0. Raises ``ValueError`` for ``lam`` <= 0. Source: the chapter on
+    partial collapse.
+    """
+    Y = _validate.shaped("Y", Y, ("m", "m"))
+    lam = _validate.scalar("lam", lam, _validate.positive)
+    norm = float(np.linalg.norm(Y, 2))
+    return 0.75 * np.sqrt(3.0) * lam / norm if norm else float("inf")
+
+
 def rank_one_equilibria(
     X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"], lam: float
 ) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, "K m"]]:
@@ -432,13 +444,9 @@ def rank_one_velocity(
 ) -> Float[np.ndarray, "*batch m"]:
     """The SG flow on balanced states of rank one, A = u a^T, B = |a| u u^T: a' = -(|a|^2 X - |a| Y^T + lam) a.
 
-    The direction u in the code stands still. The states with B = -|a| u u^T obey the same with -Y.
+    The direction u in the code stands still. The states with B = -|a| u u^T obey the same with -Y. Called at every step
+    of an integrator, so nothing is checked.
     """
-    X, Y, lam = _moments(X, Y, lam)
-    return _rank_one_velocity(_validate.shaped("a", a, (len(X),), batched=True), X, Y, lam)
-
-
-def _rank_one_velocity(a: np.ndarray, X: np.ndarray, Y: np.ndarray, lam: float) -> np.ndarray:
     size = np.sqrt((a * a).sum(axis=-1, keepdims=True))
     return -(size**2 * (a @ X) - size * (a @ Y) + lam * a)
 
@@ -499,7 +507,7 @@ def find_cycle(
 
     def polar(angle: float, size: float) -> tuple[float, float]:
         e, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
-        moved = _rank_one_velocity(size * e, X, Y, lam)
+        moved = rank_one_velocity(size * e, X, Y, lam)
         return float(moved @ e), float(moved @ across) / size
 
     direction = float(np.sign(polar(0.0, 1.0)[1]))
@@ -539,7 +547,7 @@ def find_cycle(
         a = z[:2]
         state = np.outer(u, a), np.linalg.norm(a) * np.outer(u, u)
         J = jacobian(problem, "sg", *state)
-        return np.concatenate([_rank_one_velocity(a, X, Y, lam), (J @ z[2:].reshape(d, d)).ravel()])
+        return np.concatenate([rank_one_velocity(a, X, Y, lam), (J @ z[2:].reshape(d, d)).ravel()])
 
     start = np.concatenate([[sizes[0], 0.0], np.eye(d).ravel()])
     end = solve_ivp(variational, (0.0, period), start, method="DOP853", rtol=1e-9, atol=1e-12).y[2:, -1]

@@ -63,6 +63,24 @@ def test_any_invertible_h_gives_a_balanced_state_that_is_read_back(seed, k):
     assert np.allclose(H2, W.T @ H @ W)
 
 
+@settings(max_examples=20)
+@given(seed=SEEDS, m=st.integers(1, 3), shape=st.floats(0.05, 0.95))
+def test_starts_inside_the_collapse_radius_lose_size_from_the_first(seed, m, shape):
+    rng = np.random.default_rng(seed)
+    problem = random_problem(rng, m, m + 1, 0.02)
+    A, B = rng.standard_normal((m + 1, m)), rng.standard_normal((m + 1, m + 1))
+    radius = rd.collapse_radius(problem.Y, 0.02)
+    A *= shape**0.5 * radius / np.linalg.norm(A)
+    B *= (1 - shape) ** 0.5 * radius / np.linalg.norm(B)
+    dA, dB = problem.field("sg", A, B)
+    assert np.sum(A * dA) + np.sum(B * dB) < 0
+    # The radius is sharp for scalar views with vanishing rho: |A|^2 = 2 |B|^2, B = |B| u u^T.
+    a, b = np.sqrt(2 / 3) * 0.04 * np.eye(2)[:, :1], np.sqrt(1 / 3) * 0.04 * np.diag([1.0, 0.0])
+    lam = 0.04 / rd.collapse_radius(np.eye(1), 1.0)
+    edge = LinearProblem(SecondMoments(1e-9 * np.eye(1), np.eye(1), 2e9 * np.eye(1)), lam, 2).field("sg", a, b)
+    assert abs(np.sum(a * edge[0]) + np.sum(b * edge[1])) < 1e-9
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_limits_of_the_flow_satisfy_the_equation_of_their_rank(seed):
     rng = np.random.default_rng(seed)
@@ -230,5 +248,7 @@ def test_bad_input():
         rd.rank_state(np.ones((2, 1)), np.eye(1), 3)
     with pytest.raises(ValueError, match="must not be zero"):
         rd.rank_one_state(1.0, np.zeros(2), 3)
+    with pytest.raises(ValueError, match="lam must be greater than 0"):
+        rd.collapse_radius(np.eye(2), 0.0)
     with pytest.raises(ValueError, match=r"V has shape \(3, 1\)"):
         rd.rank_residual(np.ones((3, 1)), np.eye(1), np.eye(2), np.eye(2), 0.1)
