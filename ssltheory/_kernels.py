@@ -1,10 +1,14 @@
-"""Compiled kernels of the ensembles: one trial at a time, sizes fixed at compile time.
+"""Compiled kernels of the ensembles: one trial at a time, for one size or for many.
 
 The flow is integrated by RODAS, the L-stable Rosenbrock method of order 4(3) of Hairer and Wanner (*Solving Ordinary
 Differential Equations II*, section IV.7). A step solves six linear systems with one matrix ``I - g J``. ``J`` acts on
 ``n m + n^2`` (or ``2 n m + n^2``) unknowns, but its action on ``B`` is a rank-``m`` coupling plus a multiple of the
 identity, and on ``C`` a multiple of the identity: both are eliminated by hand and a system of size ``n m`` is left,
 that is ``2 x 2`` where ``m = 1`` and ``n = 2``.
+
+Where the compiler knows the size, its loops are unrolled and a step is up to three times as fast; but a kernel takes
+seconds to compile. So only the smallest sizes have a kernel each, and the others share: all ``n`` one for each small
+``m``, and all larger ``m`` one. The operations and their order, hence the results, are the same to the last bit.
 """
 
 from collections.abc import Callable
@@ -19,6 +23,7 @@ from numba.extending import register_jitable
 CONVERGED, UNFINISHED, DIVERGED = 0, 1, 2
 GRADIENT, SG, EMA = 0, 1, 2
 CODES = {"gradient": GRADIENT, "sg": SG, "ema": EMA}
+ANY = 0  # a size that is given at run time
 ESCAPE = 1e8
 _EPS = float(np.finfo(float).eps)
 
@@ -76,16 +81,35 @@ def _made_once(make: Callable) -> Callable:
     return ask
 
 
+def known(n: int, m: int) -> tuple[int, int]:
+    """Return what of a size its kernel is compiled for."""
+    if n * m <= 2:
+        return n, m
+    return ANY, m if m <= 3 else ANY
+
+
+def sizes_part(n: int, m: int) -> Any:
+    """Return ``sizes(rows, columns)``, which gives what is known when compiling and passes on the rest."""
+
+    @_part("sizes", n, m)
+    def sizes(rows, columns):
+        return n or rows, m or columns
+
+    return sizes
+
+
 def field_part(dynamics: int, n: int, m: int) -> Any:
     """Return ``field(y, X, Y, Z, lam, kappa, R, out)`` for one dynamics and one size, to be compiled into a kernel.
 
     Writes the time derivative of the flat state ``y = (A, B[, C])`` to ``out`` and the residual to ``R``; returns the
     squared norm of the derivative.
     """
-    na, nn = n * m, n * n
+    sizes = sizes_part(n, m)
 
     @_part("field", dynamics, n, m)
     def field(y, X, Y, Z, lam, kappa, R, out):
+        n, m = sizes(R.shape[0], R.shape[1])
+        na, nn = n * m, n * n
         t = na + nn if dynamics == EMA else 0  # where the teacher starts
         for i in range(n):
             for a in range(m):
@@ -130,15 +154,15 @@ def field_part(dynamics: int, n: int, m: int) -> Any:
 
 @_made_once
 def flow_kernel(dynamics: int, n: int, m: int) -> Any:
-    """Compile the flow to rest of a slice of trials for one dynamics and one size."""
-    na, nn = n * m, n * n
-    size = na + nn + (na if dynamics == EMA else 0)
-    field = field_part(dynamics, n, m)
+    """Compile the flow to rest of a slice of trials, for one dynamics and for one size or :data:`ANY`."""
+    sizes, field = sizes_part(n, m), field_part(dynamics, n, m)
     A_, C_, gamma = _A, _C, _GAMMA
 
     @_part("factor", dynamics, n, m)
     def factor(y, X, Y, Z, lam, kappa, R, g, N, L, M, pivot, AX, AXN, SX):
         """Build and factor the ``n m`` system of ``I - g J``; leave what the solves need in N, L, M, AX."""
+        n, m = sizes(R.shape[0], R.shape[1])
+        na = n * m
         d = 1.0 + g * lam
         theta = g * kappa / (1.0 + g * kappa) if dynamics == EMA else 1.0
         for i in range(n):
@@ -189,12 +213,15 @@ def flow_kernel(dynamics: int, n: int, m: int) -> Any:
             for a in range(m):
                 r = i * m + a
                 for col in range(na):
-                    s = 0.0
-                    for k in range(n):
-                        s += g * y[na + k * n + i] * L[k * m + a, col]
-                        for c in range(m):
-                            s -= (g * g / d) * y[i * m + c] * R[k, a] * L[k * m + c, col]
-                    M[r, col] = s
+                    M[r, col] = 0.0
+                for k in range(n):
+                    f = g * y[na + k * n + i]
+                    for col in range(na):
+                        M[r, col] += f * L[k * m + a, col]
+                    for c in range(m):
+                        f = (g * g / d) * y[i * m + c] * R[k, a]
+                        for col in range(na):
+                            M[r, col] -= f * L[k * m + c, col]
                 for b in range(m):
                     s = 0.0
                     for k in range(n):
@@ -242,6 +269,8 @@ def flow_kernel(dynamics: int, n: int, m: int) -> Any:
     @_part("solve", dynamics, n, m)
     def solve(y, Y, lam, kappa, R, g, N, L, M, pivot, AX, f, kR, out):
         """Solve ``(I - g J) out = f`` with what ``factor`` left."""
+        n, m = sizes(R.shape[0], R.shape[1])
+        na, nn = n * m, n * n
         d = 1.0 + g * lam
         t = na + nn
         for i in range(n):  # K0 = [(1/d) f_B A X - f_C Y / (1 + g kappa)] N
@@ -303,7 +332,10 @@ def flow_kernel(dynamics: int, n: int, m: int) -> Any:
                 out[t + k] = (f[t + k] + g * kappa * out[k]) / (1.0 + g * kappa)
 
     @_kernel("flow", dynamics, n, m)
-    def run(states, X, Y, Z, lam, kappa, field_tol, rtol, atol, max_steps, max_time, norms, outcome, times, steps):
+    def run(n, states, X, Y, Z, lam, kappa, field_tol, rtol, atol, max_steps, max_time, norms, outcome, times, steps):
+        n, m = sizes(n, X.shape[1])
+        na, nn = n * m, n * n
+        size = na + nn + (na if dynamics == EMA else 0)
         R = np.empty((n, m))
         dy = np.empty(size)
         trial = np.empty(size)
@@ -406,13 +438,14 @@ def flow_kernel(dynamics: int, n: int, m: int) -> Any:
 
 @_made_once
 def iteration_kernel(dynamics: int, n: int, m: int) -> Any:
-    """Compile the discrete algorithm to rest of a slice of trials for one dynamics and one size."""
-    na, nn = n * m, n * n
-    size = na + nn + (na if dynamics == EMA else 0)
-    field = field_part(dynamics, n, m)
+    """Compile the discrete algorithm to rest of a slice of trials, for one dynamics and one size or :data:`ANY`."""
+    sizes, field = sizes_part(n, m), field_part(dynamics, n, m)
 
     @_kernel("iteration", dynamics, n, m)
-    def run(states, X, Y, Z, lam, step, alpha, field_tol, max_steps, norms, outcome, steps):
+    def run(n, states, X, Y, Z, lam, step, alpha, field_tol, max_steps, norms, outcome, steps):
+        n, m = sizes(n, X.shape[1])
+        na, nn = n * m, n * n
+        size = na + nn + (na if dynamics == EMA else 0)
         R = np.empty((n, m))
         dy = np.empty(size)
         t = na + nn

@@ -299,8 +299,8 @@ def _flow_slice(
 
     states, arrays = states.copy(), _writeable(arrays)
     norm, outcome, time, steps = _empty(len(states))
-    kernel = _kernels.flow_kernel(_kernels.CODES[dynamics], n, m)
-    kernel(states, *arrays, *limits, norm, outcome, time, steps)
+    kernel = _kernels.flow_kernel(_kernels.CODES[dynamics], *_kernels.known(n, m))
+    kernel(n, states, *arrays, *limits, norm, outcome, time, steps)
     return states, norm, outcome, time, steps
 
 
@@ -311,6 +311,6 @@ def _iteration_slice(
 
     states, arrays = states.copy(), _writeable(arrays)
     norm, outcome, _, steps = _empty(len(states))
-    kernel = _kernels.iteration_kernel(_kernels.CODES[dynamics], n, m)
-    kernel(states, *arrays, *limits, norm, outcome, steps)
+    kernel = _kernels.iteration_kernel(_kernels.CODES[dynamics], *_kernels.known(n, m))
+    kernel(n, states, *arrays, *limits, norm, outcome, steps)
     return states, norm, outcome, steps * arrays[4], steps

@@ -30,7 +30,7 @@ def moments(problem):
 
 
 @pytest.mark.parametrize("dynamics", ["gradient", "sg", "ema"])
-@pytest.mark.parametrize(("n", "m"), [(2, 1), (3, 2), (3, 3)])
+@pytest.mark.parametrize(("n", "m"), [(2, 1), (3, 2), (4, 4)])
 def test_flow_agrees_with_scipy_at_any_time(dynamics, n, m):
     problem, A, B = draw(n, m, 3)
     rate = {"kappa": 0.3} if dynamics == "ema" else {}
@@ -183,6 +183,27 @@ def test_kernels_kept_on_disk_are_found_again_and_never_mistaken_for_each_other(
     assert first["sg"]["end"] == pytest.approx(0.4 + np.sqrt(0.11), rel=1e-6)
 
 
+@pytest.mark.parametrize("dynamics", ["gradient", "sg", "ema"])
+@pytest.mark.parametrize(("n", "m"), [(2, 1), (5, 2)])
+def test_a_kernel_for_many_sizes_gives_the_bits_of_one_for_a_size(dynamics, n, m, monkeypatch):
+    problem, A, B = draw(n, m, 20)
+    rate, momentum = ({"kappa": 0.3}, {"alpha": 0.9}) if dynamics == "ema" else ({}, {})
+    flows, iterations = [], []
+    for known in (_kernels.known(n, m), (_kernels.ANY, _kernels.ANY)):
+        monkeypatch.setattr(_kernels, "known", lambda *_, known=known: known)
+        flows.append(flow_to_rest(dynamics, A, B, **moments(problem), **rate))
+        iterations.append(iterate_to_rest(dynamics, A, B, **moments(problem), **momentum, step=0.05, max_steps=200))
+    for one, other in (flows, iterations):
+        for column in ("A", "B", "field_norm", "outcome", "time", "steps"):
+            np.testing.assert_array_equal(getattr(one, column), getattr(other, column))
+
+
+def test_sizes_share_kernels_so_that_a_new_one_costs_no_compilation():
+    assert len({_kernels.known(n, m) for m in range(1, 11) for n in range(m, 21)}) == 6
+    assert _kernels.known(2, 1) == (2, 1)
+    assert _kernels.known(3, 2) == _kernels.known(17, 2)
+
+
 def test_where_no_folder_can_be_written_kernels_are_compiled_all_the_same(monkeypatch):
     compiler, asked = numba.njit, []
 
@@ -198,7 +219,7 @@ def test_where_no_folder_can_be_written_kernels_are_compiled_all_the_same(monkey
     states, one = np.array([[0.5, 0.5]]), np.ones(1)
     norms, outcome, steps = np.empty(1), np.empty(1, np.int8), np.empty(1, np.int64)
     M = np.ones((1, 1, 1))
-    kernel(states, M, M, M, 0.1 * one, 0.1 * one, 0 * one, 1e-9, 1, norms, outcome, steps)
+    kernel(1, states, M, M, M, 0.1 * one, 0.1 * one, 0 * one, 1e-9, 1, norms, outcome, steps)
     problem = LinearProblem(second_moments([[1.0]], [[1.0]]), 0.1, 1)
     np.testing.assert_allclose(states[0], 0.5 + 0.1 * np.ravel(problem.field("sg", [[0.5]], [[0.5]])), rtol=1e-15)
 
