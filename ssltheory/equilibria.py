@@ -313,6 +313,42 @@ def equilibrium_state(
     return A, A @ Y @ np.linalg.solve(S @ X + lam * np.eye(m), A.T)
 
 
+def search_equilibria(
+    X: Float[np.ndarray, "m m"],
+    Y: Float[np.ndarray, "m m"],
+    lam: float,
+    n: int,
+    rng: np.random.Generator,
+    starts: int = 20,
+    spread: float = 0.7,
+) -> tuple[Float[np.ndarray, "found n m"], Float[np.ndarray, "found n n"]]:
+    """Look for SG equilibria of any rank without the theory and return the states (A, B) found, one for each success.
+
+    A root finder (Powell's hybrid method) runs on the field from ``starts`` states whose entries are normal with
+    standard deviation ``spread``; it is drawn to saddles as readily as to stable equilibria. A root counts if the
+    field's norm there is below 1e-10.
+    """
+    from scipy.optimize import root
+
+    from ssltheory.linear import velocity
+
+    X, Y, lam = _moments(X, Y, lam)
+    m, n = len(X), _validate.count("n", n)
+    spread = _validate.scalar("spread", spread, _validate.positive)
+
+    def field(state: np.ndarray) -> np.ndarray:
+        A, B = state[: n * m].reshape(n, m), state[n * m :].reshape(n, n)
+        return np.concatenate([d.ravel() for d in velocity("sg", X, Y, Y, lam, A, B)])
+
+    states = [np.empty((0, n * m + n * n))]
+    for _ in range(_validate.count("starts", starts)):
+        found = root(field, spread * rng.normal(size=n * m + n * n), tol=1e-14)
+        if np.linalg.norm(field(found.x)) < 1e-10:
+            states.append(found.x[None])
+    roots = np.concatenate(states)
+    return roots[:, : n * m].reshape(-1, n, m), roots[:, n * m :].reshape(-1, n, n)
+
+
 @dataclass(frozen=True)
 class _Found:
     T: np.ndarray | None

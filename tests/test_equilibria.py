@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ssltheory import equilibria as eq
 from ssltheory import flow_to_rest, scalar
+from ssltheory.enumeration import all_solutions
 from ssltheory.equilibria_scenes import CROSS, X, branches, decay_scene, ellipse, threshold
 from ssltheory.linear import LinearProblem
 from ssltheory.moments import SecondMoments
@@ -240,6 +241,23 @@ def test_singular_gram_matrices_never_solve_the_equation():
     W = rng.normal(size=(200, 3, 2))
     residual = eq.gram_residual(W @ np.swapaxes(W, 1, 2), X, Y, 0.02)
     assert np.linalg.norm(residual, axis=(1, 2)).min() > 1e-4
+
+
+def test_a_blind_search_finds_full_and_lower_ranks_and_nothing_else():
+    rng = np.random.default_rng(0)
+    lam = 0.3 * threshold("symmetric")
+    A, B = eq.search_equilibria(X, CROSS["symmetric"], lam, 2, rng, starts=80)
+    S = np.swapaxes(A, 1, 2) @ A
+    known = all_solutions(X, CROSS["symmetric"], lam)
+    known = known.S[known.real].real
+    rank = (np.linalg.eigvalsh(S) > 1e-6).sum(axis=1)
+    assert set(rank) == {0, 1, 2}
+    gaps = np.linalg.norm(S[rank == 2][:, None] - known, axis=(2, 3)).min(axis=1)
+    assert gaps.max() < 1e-6
+    residual = eq.gram_residual(S[rank < 2], X, CROSS["symmetric"], lam)
+    assert np.linalg.norm(residual, axis=(1, 2)).min() > 0.5 * lam**2
+    assert np.abs(S[rank < 2] @ residual @ S[rank < 2]).max() < 1e-8
+    assert np.allclose(np.swapaxes(B, 1, 2) @ B, A @ np.swapaxes(A, 1, 2), atol=1e-7)
 
 
 def test_batches_and_complex_matrices():
