@@ -301,39 +301,42 @@ def pair_certificate(sign: Literal[1, -1]) -> list[tuple[list[int], bool]]:
 
     The block of a pair of live axes i, j (``sign`` the product of the signs of tau) has the characteristic polynomial
     mu (mu + 2 lam) times a quartic in mu. All roots of the quartic have negative real part if its coefficients and the
-    Routh-Hurwitz determinant a_3 a_2 a_1 - a_1^2 - a_3^2 a_0 are positive. At outer radii rho_i = lam / r_i^2 + a and
-    rho_j = lam / r_j^2 + b with a, b > 0, and r_j = r_i + d with d >= 0. Returned for each of the five conditions: the
-    coefficients of its numerator as a polynomial in (r_i, a, b, lam, kappa, d), and whether some term has no factor d
-    (so that it is positive at d = 0). Needs sympy; a few seconds.
+    Routh-Hurwitz determinant a_3 a_2 a_1 - a_1^2 - a_3^2 a_0 are positive. In units of time and of the code in which
+    lam = 1 and r_i = 1, outer radii mean rho_i = 1 + a and rho_j = 1 / r_j^2 + b with a, b > 0; and r_j = 1 + d with
+    d >= 0, taking for i the smaller one. Returned for each of the five conditions: the coefficients of its numerator
+    as a polynomial in (a, b, kappa, d), and whether some term has no factor d (so that it is positive at d = 0). The
+    denominators are powers of 1 + d. Needs sympy.
+
+    Raises ``ArithmeticError`` if the block or a denominator is not of this form.
     """
     import sympy as sp
 
-    ri, a, b, lam, kappa, d = sp.symbols("r_i a b lam kappa d", positive=True)
-    mu = sp.Symbol("mu")
-    rj = ri + d
-    rho_i, rho_j = lam / ri**2 + a, lam / rj**2 + b
-    tau_i, tau_j = (rho_i * ri**2 + lam) / ri, sign * (rho_j * rj**2 + lam) / rj
+    if sign not in (1, -1):
+        raise ValueError(f"sign must be 1 or -1; got {sign!r}")
+    a, b, kappa, d, mu = sp.symbols("a b kappa d mu")
+    rj = 1 + d
+    rho_i, rho_j = 1 + a, 1 / rj**2 + b
+    tau_i, tau_j = rho_i + 1, sign * (rho_j * rj + 1 / rj)
     x, y, z, w, p, q = state = sp.symbols("x y z w p q")  # dA_ij, dA_ji, dB_ij, dB_ji, dC_ij, dC_ji
-    R_ij = rho_j * (rj * z + ri * x) - tau_j * p
-    R_ji = rho_i * (ri * w + sign * rj * y) - tau_i * q
+    R_ij = rho_j * (rj * z + x) - tau_j * p
+    R_ji = rho_i * (w + sign * rj * y) - tau_i * q
     field = [
-        lam * sign * w - ri * R_ij - lam * x,
-        lam * z - sign * rj * R_ji - lam * y,
-        -rj * R_ij + lam * y - lam * z,
-        -ri * R_ji + lam * sign * x - lam * w,
+        sign * w - R_ij - x,
+        z - sign * rj * R_ji - y,
+        -rj * R_ij + y - z,
+        -R_ji + sign * x - w,
         kappa * (x - p),
         kappa * (y - q),
     ]
     characteristic = sp.Matrix(field).jacobian(state).charpoly(mu).as_expr()
-    quartic, rest = sp.div(sp.Poly(characteristic, mu), sp.Poly(mu * (mu + 2 * lam), mu))
+    quartic, rest = sp.div(sp.Poly(characteristic, mu), sp.Poly(mu * (mu + 2), mu))
     if sp.simplify(rest.as_expr()) != 0:
         raise ArithmeticError("the block does not have the eigenvalues 0 and -2 lam")
     _, a3, a2, a1, a0 = quartic.all_coeffs()
     found = []
     for condition in (a3, a2, a1, a0, a3 * a2 * a1 - a1**2 - a3**2 * a0):
-        numerator, denominator = (
-            sp.Poly(sp.expand(e), ri, a, b, lam, kappa, d) for e in sp.fraction(sp.together(condition))
-        )
+        fraction = sp.fraction(sp.cancel(condition))
+        numerator, denominator = (sp.Poly(part, a, b, kappa, d) for part in fraction)
         if min(denominator.coeffs()) <= 0:
             raise ArithmeticError("a denominator is not positive term by term")
         found.append(([int(c) for c in numerator.coeffs()], any(powers[-1] == 0 for powers in numerator.monoms())))

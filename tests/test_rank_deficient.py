@@ -139,14 +139,15 @@ def test_whitened_commuting_data_have_one_stable_orbit_for_each_rank():
 
 
 def test_the_pair_block_is_stable_under_ema_by_signs_of_coefficients():
-    # Routh-Hurwitz for the quartic left of the 6 x 6 block after 0 and -2 lam: with rho_i = lam / r_i^2 + a,
-    # rho_j = lam / r_j^2 + b, r_j = r_i + d every condition is a polynomial with positive coefficients.
-    sympy = pytest.importorskip("sympy")
+    # Routh-Hurwitz for the quartic left of the 6 x 6 block after 0 and -2 lam: each condition is a polynomial with
+    # positive coefficients in variables that are positive at outer radii.
+    pytest.importorskip("sympy")
     for sign in (1, -1):
         for numerator, constant in rd.pair_certificate(sign):
             assert min(numerator) > 0
             assert constant
-    assert sympy is not None
+    with pytest.raises(ValueError, match="sign must be 1 or -1"):
+        rd.pair_certificate(0)
 
 
 @pytest.mark.parametrize("kappa", [None, 0.003, 0.1, 2.0])
