@@ -19,7 +19,7 @@ except ImportError:
     distributed = None
 
 K = 1003  # prime to the number of slices: they are unequal
-needs_dask = pytest.mark.skipif(distributed is None, reason="needs Dask: pip install ssltheory[dask]")
+needs_dask = pytest.mark.skipif(distributed is None, reason="needs Dask: pip install --editable .[dask]")
 needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a system that can kill a process")
 
 
