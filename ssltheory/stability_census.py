@@ -1,7 +1,7 @@
 """How many full-rank equilibria are stable, over families of random problems and real digits, for SG and for EMA.
 
 Each problem is enumerated completely (m = 2 or 3), and each equilibrium's spectrum is read modulo its orbit. The record
-is made by ``python -m ssltheory.stability_census`` (about ten minutes on one core).
+is made by ``python -m ssltheory.stability_census`` (about five minutes on one core).
 """
 
 import argparse
@@ -88,11 +88,11 @@ def problems(
 
 
 def census_of(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"], lam: float) -> dict[str, Any] | None:
-    """What is stable at one problem; None if the enumeration was not complete.
+    """What is stable at one problem; None if the enumeration was not complete or some S is singular to rounding.
 
     ``equilibria`` full-rank ones; ``slow`` how many attract a slow teacher (spectral radius of the best response's
-    derivative below 1); ``sg`` and ``ema`` (one for each of :data:`RATES`) how many attract; ``largest`` whether the
-    largest one attracts SG; ``indices`` of SG, by trace of S.
+    derivative below 1); ``sg`` and ``ema`` (one for each of :data:`RATES`) how many attract; ``largest`` whether there
+    is a largest one and it attracts SG; ``indices`` of SG, by trace of S.
     """
     found = all_solutions(X, Y, lam)
     if not found.complete:
@@ -104,7 +104,10 @@ def census_of(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"], lam: flo
     for S in grams:
         S = (S + S.T) / 2
         A, B = equilibrium_state(S, X, Y, lam, len(X))
-        slow += bool(np.abs(np.linalg.eigvals(best_response_derivative(S, X, Y, lam))).max() < 1)
+        try:
+            slow += bool(np.abs(np.linalg.eigvals(best_response_derivative(S, X, Y, lam))).max() < 1)
+        except ValueError:
+            return None
         sg.append(stability(problem, "sg", A, B).index)
         ema += [stability(problem, "ema", A, B, kappa=rate * lam).index == 0 for rate in RATES]
     return {
@@ -112,7 +115,7 @@ def census_of(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"], lam: flo
         "slow": slow,
         "sg": sg.count(0),
         "ema": ema.tolist(),
-        "largest": sg[-1] == 0,
+        "largest": sg[-1:] == [0],
         "indices": sg,
     }
 

@@ -22,14 +22,17 @@ def example(name: Example) -> RationalEquilibrium:
     """The chapter's problems in fractions, n = m = 2, each built around one of its equilibria.
 
     ``"commuting"``: X = I, Y = diag(1, 4/3), lam = 4/25, at an outer and an inner root. ``"lost"``: the largest
-    equilibrium, which SG loses. ``"second"``: a smaller equilibrium, which SG makes stable. The last two have lam = 1.
+    equilibrium, which SG loses (lam = 1/2). ``"second"``: a smaller equilibrium, which SG makes stable (lam = 1).
     """
     if name == "commuting":
         return equilibrium_around([["4/5", 0], [0, "2/15"]], [["4/25", 0], [0, "4/25"]], [[1, 0], [0, 1]], "4/25")
     if name == "lost":
-        return equilibrium_around([[6, 0], [0, 1]], [[2, -1], [-1, 1]], [["3/5", "4/5"], ["4/5", "-3/5"]])
+        return equilibrium_around(
+            [[6, 0], [0, 1]], [[1, "-1/2"], ["-1/2", "1/2"]], [["3/5", "4/5"], ["4/5", "-3/5"]], "1/2"
+        )
     if name == "second":
-        return equilibrium_around([[3, 0], [0, "1/2"]], [[2, 2], [2, 6]], [["4/5", "-3/5"], ["3/5", "4/5"]])
+        turn = [["12/13", "-5/13"], ["5/13", "12/13"]]
+        return equilibrium_around([[3, 0], [0, "1/3"]], [["1/2", 0], [0, 2]], turn)
     raise ValueError(f"got {name!r}, need 'commuting', 'lost' or 'second'")
 
 
