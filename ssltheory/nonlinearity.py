@@ -3,8 +3,8 @@
     python -m ssltheory.nonlinearity [--out book/data/nonlinearity.json]
 
 From an equilibrium of the linear network (``scale`` 0) follow the rest states of SG as the scale grows: let the
-trajectory settle, read the spectrum modulo the symmetries, kick the state and see whether it comes back. About ten
-minutes on two cores.
+trajectory settle, read the spectrum modulo the symmetries, kick the state and see whether it comes back. About twenty
+minutes on two busy cores.
 """
 
 import argparse
@@ -28,6 +28,7 @@ __all__ = [
     "code_directions",
     "distance",
     "draw_pairs",
+    "flow",
     "follow",
     "kick",
     "ray",
@@ -165,6 +166,36 @@ def distance(
     return float(np.sqrt(max(gap, 0.0) / np.sum((W.T @ W) ** 2)))
 
 
+def flow(
+    net: TwoLayer,
+    parameters: Float[np.ndarray, " d"],
+    x: Float[np.ndarray, "N m"],
+    y: Float[np.ndarray, "N m"],
+    times: Float[np.ndarray, " T"],
+    *,
+    lam: float = LAM,
+) -> Float[np.ndarray, "T d"]:
+    """Integrate the SG flow from time 0 by a stiff method; return the states at ``times``, increasing from 0 on.
+
+    Raises ``ValueError`` where the integrator gives up.
+    """
+    from scipy.integrate import solve_ivp
+
+    run = solve_ivp(
+        lambda t, p: mean_field(net, p, x, y, lam=lam),
+        (0.0, float(times[-1])),
+        _validate.shaped("parameters", parameters, (net.size,)),
+        method="LSODA",
+        jac=lambda t, p: field_jacobian(net, p, x, y, lam=lam),
+        t_eval=times,
+        rtol=1e-6,
+        atol=1e-9,
+    )
+    if not run.success:
+        raise ValueError(f"the flow was not integrated: {run.message}")
+    return run.y.T
+
+
 def kick(
     net: TwoLayer,
     parameters: Float[np.ndarray, " d"],
@@ -180,22 +211,9 @@ def kick(
 
     Returns the :func:`distance` right after the kick and at the end, and :func:`code_directions` at the end.
     """
-    from scipy.integrate import solve_ivp
-
     direction = rng.standard_normal(len(parameters))
     kicked = parameters + size * np.linalg.norm(parameters) / np.linalg.norm(direction) * direction
-    run = solve_ivp(
-        lambda t, p: mean_field(net, p, x, y, lam=lam),
-        (0.0, duration),
-        kicked,
-        method="LSODA",
-        jac=lambda t, p: field_jacobian(net, p, x, y, lam=lam),
-        rtol=1e-6,
-        atol=1e-9,
-    )
-    if not run.success:
-        raise ValueError(f"the flow after a kick of {size:g} was not integrated: {run.message}")
-    end = run.y[:, -1]
+    end = flow(net, kicked, x, y, np.array([0.0, duration]), lam=lam)[-1]
     return distance(net, kicked, parameters, x), distance(net, end, parameters, x), code_directions(net, end, x)
 
 
