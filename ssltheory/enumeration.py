@@ -31,6 +31,25 @@ def bezout(m: int) -> int:
     return 2 ** (m * (m + 1) // 2)
 
 
+def points_at_infinity(
+    G: Float[np.ndarray, "2 2"],
+) -> list[tuple[Complex[np.ndarray, " 2"], complex]]:
+    """The two solutions at infinity for m = 2, T = v v^T with v = (1, +/- i), and the determinant at each.
+
+    It is that of the derivative of T^2 - h G^T T G + h^2 Q at h = 0 by (T_12, T_22, h), and is -2 (v^T G v)^2; where it
+    is not zero the point counts once among Bezout's eight.
+    """
+    G = _validate.shaped("G", G, (2, 2))
+    out = []
+    for sign in (1j, -1j):
+        v = np.array([1, sign])
+        T = np.outer(v, v)
+        moves = [np.array([[0, 1], [1, 0]]), np.array([[0, 0], [0, 1]])]
+        columns = [_pack(T @ H + H @ T) for H in moves] + [_pack(-G.T @ T @ G)]
+        out.append((v, complex(np.linalg.det(np.stack(columns, axis=1)))))
+    return out
+
+
 # --- Exact: the dimension of the quotient ring over a prime field ---------------------------------------------------
 
 
@@ -111,8 +130,12 @@ def _chunked(rows: np.ndarray, p: int, known: np.ndarray | None = None) -> tuple
     return done, pivots
 
 
-def quotient_ring(m: int, *, seed: int = 0, prime: int = PRIME) -> QuotientRing:
+def quotient_ring(
+    m: int, *, seed: int = 0, prime: int = PRIME, G: Int[np.ndarray, "m m"] | None = None
+) -> QuotientRing:
     """The quotient ring of the equation with random G and Q over the field with ``prime`` elements.
+
+    ``G`` may be given as an integer matrix; Q is random.
 
     Degree by degree: a monomial x_k e is rewritten through the normal form of e, in every way in which it can be
     split; the ways must agree, and what they differ by is a new relation. Relations that fall into a lower degree are
@@ -131,7 +154,8 @@ def quotient_ring(m: int, *, seed: int = 0, prime: int = PRIME) -> QuotientRing:
     if prime >= 2**20 or any(prime % k == 0 for k in range(2, int(prime**0.5) + 1)):
         raise ValueError(f"prime must be an odd prime below 2^20; got {prime}")
     rng = np.random.default_rng(seed)
-    G, Q = rng.integers(0, prime, (2, m, m))
+    drawn, Q = rng.integers(0, prime, (2, m, m))
+    G = drawn if G is None else _validate.shaped("G", G, (m, m)).astype(np.int64) % prime
     quadrics = _quadrics(m, G, np.triu(Q) + np.triu(Q, 1).T)
     return _close(m, quadrics, prime)
 
@@ -316,7 +340,11 @@ def _track(T: np.ndarray, *ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     T = np.array(T, dtype=np.complex128)
     G0, Q0, G1, Q1 = (np.ascontiguousarray(M, dtype=np.complex128) for M in ends)
-    return T, follow(T, G0, Q0, G1, Q1, 20_000)
+    arrived = follow(T, G0, Q0, G1, Q1, 20_000)
+    size = np.abs(T).max(axis=(1, 2), initial=0.0)
+    arrived &= size < 1e10  # further out the squares swallow all else
+    T[~arrived] = 0.0
+    return T, arrived
 
 
 def _polish(T: np.ndarray, G: np.ndarray, Q: np.ndarray, steps: int = 4) -> np.ndarray:

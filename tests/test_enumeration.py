@@ -45,8 +45,23 @@ def test_special_problems_have_fewer_solutions_or_a_continuum():
     # v^T G v = 0 for an isotropic v = (1, i) when G is a rotation times a scale: a solution goes to infinity.
     turning = np.array([[3, -4], [4, 3]])
     assert en._close(2, en._quadrics(2, turning, Q), p).dimension == 4
+    assert en.quotient_ring(2, seed=1, G=turning).dimension == 4
+    assert max(abs(determinant) for _, determinant in en.points_at_infinity(turning)) < 1e-12
     with pytest.raises(RuntimeError, match="infinitely many"):
         en._close(2, en._quadrics(2, 5 * np.eye(2, dtype=int), 6 * np.eye(2, dtype=int)), p)
+
+
+def test_the_two_points_at_infinity_are_simple_for_a_generic_problem():
+    G = np.random.default_rng(0).normal(size=(2, 2))
+    for v, determinant in en.points_at_infinity(G):
+        assert abs(v @ v) < 1e-15
+        assert determinant == pytest.approx(-2 * (v @ G @ v) ** 2)
+
+
+def test_a_problem_with_two_inputs_can_have_six_equilibria():
+    found = en.all_solutions([[1.4, 0.4], [0.4, 1.3]], [[1.0, 0.2], [0.2, 0.95]], 0.134)
+    assert found.positive_definite.sum() == 6
+    assert found.separation > 0.1
 
 
 @pytest.mark.parametrize(("m", "number"), [(1, 2), (2, 6), (3, 24)])
