@@ -388,7 +388,9 @@ class _Quadratic:
             if settled and size >= previous / 2:
                 return _Found(T, f"converged in {k} Newton steps from above", k)
             solver = _Solver(self, T)
-            W, H = solver.plain(np.eye(self.m)), solver.plain(-F)
+            H = solver.plain(-F)
+            # F is positive definite, so a decreasing step proves the inverse positive; ask only where it does not.
+            W = -H if H is not None and np.linalg.eigvalsh(H)[-1] < 0 else solver.plain(np.eye(self.m))
             if W is None or H is None:
                 return _Found(None, f"undecided: the linear equation of Newton step {k + 1} is singular to rounding", k)
             if np.linalg.eigvalsh(W)[0] < 0:
