@@ -2,11 +2,11 @@
 
 d = n m + n^2 = 600 coordinates (EMA: 800). By formula: ``ssltheory.stability.jacobian``, input checks included. By
 automatic differentiation: ``torch.func.jacrev`` and ``jacfwd`` of the field written in torch, double precision, in the
-same run on the same state, each as it is and with the largest chunk size that is fastest; the better is the reference.
-Each method is warmed up and then timed in alternation with the others; the figure is the median. One thread and all
-cores are measured in processes of their own. Prints one JSON object.
+same run on the same state; the better is the reference. Each method is warmed up; then five rounds of ``--repeats``
+calls of each, one method after the other, so that each is timed in its own steady state; the figure is the median. One
+thread and all cores are measured in processes of their own. Prints one JSON object.
 
-    python benchmarks/jacobian.py [--n 20] [--m 10] [--repeats 40]
+    python benchmarks/jacobian.py [--n 20] [--m 10] [--repeats 20]
 """
 
 import argparse
@@ -71,11 +71,13 @@ def measure(n: int, m: int, repeats: int) -> dict[str, Any]:
             for _ in range(3):
                 result = np.asarray(run())
             gaps[name] = float(np.abs(result - reference).max() / np.abs(reference).max())
-        for _ in range(repeats):
+        for _ in range(5):
             for name, run in methods.items():
-                start = time.perf_counter()
                 run()
-                seconds[name].append(time.perf_counter() - start)
+                for _ in range(repeats):
+                    start = time.perf_counter()
+                    run()
+                    seconds[name].append(time.perf_counter() - start)
         median = {name: statistics.median(values) for name, values in seconds.items()}
         least = {name: min(values) for name, values in seconds.items()}
         best = min((name for name in median if name != "formula"), key=lambda name: median[name])
@@ -96,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=20)
     parser.add_argument("--m", type=int, default=10)
-    parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--inner", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inner:

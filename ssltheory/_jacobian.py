@@ -22,71 +22,77 @@ def fill(
     """Write J (K, d, d) at the states A (K, n, m), B (K, n, n), C (K, n, m); every entry is written."""
     states, n, m = A.shape
     nm, nn = n * m, n * n
+    d = J.shape[1]
+    Yt = np.ascontiguousarray(Y.T)
     for s in range(states):
         a, b = A[s], B[s]
+        bt = np.ascontiguousarray(b.T)
         AX = a @ X
-        CY = C[s] @ Y
-        R = b @ AX - CY
-        BtB = b.T @ b
+        XAt = np.ascontiguousarray(AX.T)
+        AYt = a @ Yt
+        Rt = np.ascontiguousarray((b @ AX - C[s] @ Y).T)
+        BtB = bt @ b
         AXAt = AX @ a.T
         for i in range(n):
             for j in range(m):
                 row = J[s, i * m + j]
+                x, y, xa = X[j], Yt[j], XAt[j]
                 c = 0
-                for k in range(n):
-                    square, single = -BtB[i, k], b[k, i]
-                    if mode == EMA:
+                if mode == EMA:
+                    for k in range(n):
+                        square, part = BtB[i, k], row[c : c + m]
                         for p in range(m):
-                            row[c + p] = square * X[j, p]
-                            row[nm + nn + c + p] = single * Y[p, j]
-                    else:
+                            part[p] = -square * x[p]
+                        c += m
+                else:
+                    for k in range(n):
+                        square, single, part = BtB[i, k], bt[i, k], row[c : c + m]
                         for p in range(m):
-                            row[c + p] = square * X[j, p] + single * Y[p, j]
-                    if mode == GRADIENT:
-                        for p in range(m):
-                            row[c + p] += b[i, k] * Y[j, p]
-                    c += m
+                            part[p] = single * y[p] - square * x[p]
+                        c += m
                 if mode == GRADIENT:
+                    for k in range(n):
+                        for p in range(m):
+                            row[k * m + p] += b[i, k] * Y[j, p]
                     for p in range(m):
                         row[i * m + p] -= Z[j, p]
                 row[i * m + j] -= lam
-                c = nm
                 for k in range(n):
-                    single = -b[k, i]
+                    single, part = bt[i, k], row[c : c + n]
                     for p in range(n):
-                        row[c + p] = single * AX[p, j]
-                    row[c + i] -= R[k, j]
+                        part[p] = -single * xa[p]
+                    part[i] -= Rt[j, k]
                     c += n
                 if mode == GRADIENT:
                     for p in range(n):
                         # dB A Y^T: row (i, j) meets the columns (i, p).
-                        acc = 0.0
                         for q in range(m):
-                            acc += a[p, q] * Y[j, q]
-                        row[nm + i * n + p] += acc
+                            row[nm + i * n + p] += a[p, q] * Y[j, q]
+                if mode == EMA:
+                    for k in range(n):
+                        single, part = bt[i, k], row[c : c + m]
+                        for p in range(m):
+                            part[p] = single * y[p]
+                        c += m
             for j in range(n):
                 row = J[s, nm + i * n + j]
+                ax, ay = AX[j], AYt[j]
                 c = 0
                 for k in range(n):
-                    single = -b[i, k]
+                    single, part = b[i, k], row[c : c + m]
                     for p in range(m):
-                        row[c + p] = single * AX[j, p]
+                        part[p] = -single * ax[p]
                     c += m
                 for p in range(m):
-                    row[j * m + p] -= R[i, p]
+                    row[j * m + p] -= Rt[p, i]
+                row[nm:d] = 0.0
+                base = nm + nn + i * m if mode == EMA else i * m
                 if mode == EMA:
-                    row[nm + nn :] = 0.0
                     for p in range(m):
-                        row[nm + nn + i * m + p] = 0.0
-                        for q in range(m):
-                            row[nm + nn + i * m + p] += Y[p, q] * a[j, q]
+                        row[base + p] = ay[p]
                 else:
                     for p in range(m):
-                        acc = 0.0
-                        for q in range(m):
-                            acc += Y[p, q] * a[j, q]
-                        row[i * m + p] += acc
-                row[nm : nm + nn] = 0.0
+                        row[base + p] += ay[p]
                 for p in range(n):
                     row[nm + i * n + p] = -AXAt[j, p]
                 row[nm + i * n + j] -= lam

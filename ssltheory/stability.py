@@ -44,7 +44,9 @@ def jacobian(
     J = np.empty((int(np.prod(batch)), d, d))
 
     def flat(M: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(np.broadcast_to(M, (*batch, *M.shape[-2:])).reshape(-1, *M.shape[-2:]))
+        if M.shape[:-2] != batch:
+            M = np.broadcast_to(M, (*batch, *M.shape[-2:]))
+        return np.ascontiguousarray(M.reshape(-1, *M.shape[-2:]))
 
     from ssltheory import _jacobian
 
