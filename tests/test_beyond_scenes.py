@@ -18,10 +18,10 @@ def test_on_the_clock_the_run_with_decay_is_the_run_without(dynamics):
     law, size = scene.panels[0].items
     early = law.x < 15
     np.testing.assert_allclose(size.y[early], law.y[early], rtol=0.05)
-    reference, run = scene.panels[1].items
+    reference, run, _ = scene.panels[1].items
     assert np.abs(np.interp(run.x, reference.x, reference.y) - run.y).max() < 5e-3
 
 
 def test_without_decay_both_runs_are_one():
-    reference, run = clock_scene(0.0, "ema").panels[1].items
+    reference, run, _ = clock_scene(0.0, "ema").panels[1].items
     np.testing.assert_array_equal(reference.y, run.y)
