@@ -52,7 +52,7 @@ def clock_scene(lam: float, dynamics: Dynamics) -> Scene:
         Line(t, law, color="muted", dash="dashed", width=3.0, label="|A(0)| exp(−λt)"),
         Line(t, run.size[:, 0], color=dynamics, width=1.6, label=NAMES[dynamics]),
     ]
-    left = Panel(items, xlabel="t, time", ylabel="|A|", yscale="log", xlim=(0, t[-1]), ylim=(0.03, 3))
+    left = Panel(items, xlabel="t, time", ylabel="|A|", yscale="log", xlim=(0, t[-1]), ylim=(0.03, 10))
     items = [
         Line(t, E0, color="muted", dash="dashed", width=3.0, label="the same without decay"),
         Line(tau[seen], E[seen], color=dynamics, width=1.6),
