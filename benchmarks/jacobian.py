@@ -10,6 +10,7 @@ thread and all cores are measured in processes of their own. Prints one JSON obj
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -62,10 +63,11 @@ def measure(n: int, m: int, repeats: int) -> dict[str, Any]:
         for size in (None, 64):
             name = "jacrev" if size is None else f"jacrev, chunks of {size}"
             reverse = torch.func.jacrev(field, chunk_size=size)
-            methods[name] = lambda run=reverse, z=z: run(z)
+            methods[name] = functools.partial(reverse, z)
         forward = torch.func.jacfwd(field)
-        methods["jacfwd"] = lambda run=forward, z=z: run(z)
-        gaps, seconds = {}, {name: [] for name in methods}
+        methods["jacfwd"] = functools.partial(forward, z)
+        gaps: dict[str, float] = {}
+        seconds: dict[str, list[float]] = {name: [] for name in methods}
         reference = formula()
         for name, run in methods.items():
             for _ in range(3):

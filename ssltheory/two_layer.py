@@ -113,7 +113,7 @@ class TwoLayer:
         return self.encoder_size + sum(int(np.prod(s)) for s in self.predictor_shapes)
 
     def initial(self, rng: np.random.Generator, scale: float = 1.0) -> Float[np.ndarray, " d"]:
-        """Draw (theta, psi): weights normal with variance ``scale``^2 / inputs, biases zero."""
+        """Draw (theta, psi): weights normal with variance ``scale**2`` / inputs, biases zero."""
         parts = []
         for shape in self.encoder_shapes + self.predictor_shapes:
             if len(shape) == 2:
