@@ -32,9 +32,9 @@ from ssltheory.records import write_record
 from ssltheory.trajectory import Outcome
 
 Family = Literal["exchangeable", "whitened", "general"]
-"""Laws of (X, Y), with W a Wishart matrix of 3 m degrees of freedom over 3 m. ``"exchangeable"``: two noisy views of
-one signal, X = W + 0.3 W', Y = W. ``"whitened"``: X = I, Y diagonal and uniform on [0, 1]. ``"general"``: no structure,
-X = W and the entries of Y normal of variance 1/m."""
+"""Laws of (X, Y), with W a Wishart matrix of 3 m degrees of freedom over 3 m. ``"exchangeable"``: two noisy copies of
+one signal, X = W + 0.3 W', Y = W, so independent given the signal. ``"whitened"``: X = I, Y diagonal and uniform on
+[0, 1]. ``"general"``: no structure, X = W and the entries of Y normal of variance 1/m."""
 
 NOT_AT_REST = ("moving", "unfinished", "diverged")
 SPEED = 1e-4
@@ -247,6 +247,31 @@ def basin_map(
     return BasinMap(rest, rank.astype(np.int8), largest, moving, _gap(rest, X, Y, lam, rank))
 
 
+def descend(
+    A: Float[np.ndarray, "K n m"],
+    B: Float[np.ndarray, "K n n"],
+    *,
+    X: Float[np.ndarray, "m m"],
+    Y: Float[np.ndarray, "m m"],
+    lam: float,
+    steps: Float[np.ndarray, " T"],
+) -> tuple[Float[np.ndarray, "K n m"], Float[np.ndarray, "K n n"]]:
+    """Take SG steps of the given sizes on the moments: training without the noise of minibatches.
+
+    A <- A - step (B^T R + lam A) and B <- B - step (R A^T + lam B) at once, with R = B A X - A Y. Raises ``ValueError``
+    for shapes, ``lam`` < 0 or a step that is not positive.
+    """
+    A = _validate.shaped("A", A, ("n", "m"), batched=True)
+    B = _validate.shaped("B", B, (A.shape[-2], A.shape[-2]), batched=True)
+    X = _validate.shaped("X", X, (A.shape[-1], A.shape[-1]))
+    Y = _validate.shaped("Y", Y, X.shape)
+    lam = _validate.scalar("lam", lam, _validate.nonnegative)
+    for step in _validate.positive("steps", _validate.shaped("steps", steps, ("T",))):
+        R = B @ A @ X - A @ Y
+        A, B = (1 - step * lam) * A - step * _t(B) @ R, (1 - step * lam) * B - step * R @ _t(A)
+    return A, B
+
+
 def _replace(rest: Rest, which: np.ndarray, more: Rest) -> Rest:
     columns: dict[str, Any] = {}
     for name in ("A", "B", "C", "field_norm", "outcome"):
@@ -334,10 +359,12 @@ def _problems(m: int, family: Family, lam: float, count: int) -> Problems:
     return draw_problems(np.random.default_rng([SEED, *place]), count, m, lam, family)
 
 
-def cell(setting: Mapping[str, Any], starts: int, executor: Executor | None = None) -> BasinMap:
+def cell(
+    setting: Mapping[str, Any], starts: int, executor: Executor | None = None, *, field_tol: float = 1e-9
+) -> BasinMap:
     """Run one cell of the sweep on its first ``starts`` problems and starts, from :data:`SEED` and the setting alone.
 
-    Cells that differ in the teacher alone share problems and starts.
+    Cells that differ in the teacher alone share problems and starts. The record has the default ``field_tol``.
     """
     m, n, scale = setting["m"], setting["n"], setting["scale"]
     problems = _problems(m, setting["family"], setting["lam"], starts)
@@ -345,7 +372,7 @@ def cell(setting: Mapping[str, Any], starts: int, executor: Executor | None = No
     A, B = (np.stack(column) for column in zip(*(_one(rng, n, m, scale) for _ in range(starts)), strict=True))
     options: dict[str, Any] = {key: setting[key] for key in ("kappa", "step", "alpha") if key in setting}
     data: dict[str, Any] = {"X": problems.X, "Y": problems.Y, "S": problems.S, "lam": problems.lam}
-    return basin_map(setting["dynamics"], A, B, executor=executor, **data, **options)
+    return basin_map(setting["dynamics"], A, B, executor=executor, field_tol=field_tol, **data, **options)
 
 
 def _one(rng: np.random.Generator, n: int, m: int, scale: float) -> tuple[np.ndarray, np.ndarray]:

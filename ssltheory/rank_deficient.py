@@ -99,16 +99,18 @@ def rank_parts(
     return np.linalg.solve(H.T, U.T @ A).T, H, U
 
 
-def collapse_radius(Y: Float[np.ndarray, "m m"], lam: float) -> float:
-    """The radius 3 sqrt(3) lam / (4 |Y|): SG starts with a smaller sqrt(|A|^2 + |B|^2) all tend to the origin.
+def collapse_radius(Y: Float[np.ndarray, "m m"], lam: float, dynamics: Literal["sg", "ema"] = "sg") -> float:
+    """The radius below which every start collapses: 3 sqrt(3) lam / (4 |Y|) for SG, lam / |Y| for EMA.
 
-    |Y| is the largest singular value; inf for Y = 0. Raises ``ValueError`` for ``lam`` <= 0. Source: the chapter on
-    partial collapse.
+    Starts with a smaller sqrt(|A|^2 + |B|^2), and for EMA a teacher with |C| no larger than some number below the
+    radius, tend to the origin. |Y| is the largest singular value; inf for Y = 0. Raises ``ValueError`` for
+    ``lam`` <= 0 or other dynamics. Source: the chapter on partial collapse.
     """
     Y = _validate.shaped("Y", Y, ("m", "m"))
     lam = _validate.scalar("lam", lam, _validate.positive)
+    _validate.one_of("dynamics", dynamics, ("sg", "ema"))
     norm = float(np.linalg.norm(Y, 2))
-    return 0.75 * np.sqrt(3.0) * lam / norm if norm else float("inf")
+    return (0.75 * np.sqrt(3.0) if dynamics == "sg" else 1.0) * lam / norm if norm else float("inf")
 
 
 def rank_one_equilibria(
@@ -118,7 +120,8 @@ def rank_one_equilibria(
 
     A = r u v^T and B = r u u^T for any unit vector u; (r, v) and (r, -v) are one orbit, listed once. The 2 m
     eigenvalues are those of [[0, I], [-lam X^{-1}, X^{-1} Y^T]]; K of them are real (up to 1e-8 of their size), and
-    K = 0 is possible: X = I and Y a rotation by a right angle.
+    K = 0 is possible: X = I and Y a rotation by a right angle. Where a root has several v (X = Y = I) the equilibria
+    form a continuum, and only a basis of its directions is listed.
 
     Raises ``ValueError`` for X not positive definite or ``lam`` <= 0.
     """
@@ -157,7 +160,8 @@ def rank_equilibria(
 ) -> list[tuple[Float[np.ndarray, "m k"], Float[np.ndarray, "k k"]]]:
     """Equilibria (V, H) of rank k found by Gauss-Newton steps from random starts, each orbit once.
 
-    A search, not an enumeration: what it misses it cannot report. k = 1 is complete (:func:`rank_one_equilibria`).
+    A search, not an enumeration: what it misses it cannot report. k = 1 is complete but for
+    repeated roots (:func:`rank_one_equilibria`).
     Two finds are one orbit if A^T A and A^T B A agree to 1e-6 of their size. Raises ``ValueError`` for 1 <= k <= m
     violated, X not positive definite or ``lam`` <= 0.
     """
@@ -207,7 +211,7 @@ class Aligned:
     """An aligned equilibrium of commuting data: each axis is dead or at its own scalar equilibrium.
 
     ``kinds`` and ``radii`` (0 where dead) have one entry an axis; ``rank`` counts the live ones. ``stable`` says
-    whether the orbit attracts, under SG and under EMA at every ``kappa`` > 0, and ``reason`` why.
+    whether the orbit is shown to attract, under SG and under EMA at every ``kappa`` > 0, and ``reason`` why.
     """
 
     kinds: tuple[Kind, ...]
@@ -227,9 +231,10 @@ def aligned_equilibria(rho: Float[np.ndarray, " m"], tau: Float[np.ndarray, " m"
     """Every aligned equilibrium for X = diag(rho), Y = diag(tau), at most 3^m of them, by increasing rank.
 
     A = sum r_i u_i e_i^T, B = sum sign(tau_i) r_i u_i u_i^T over the live axes, r_i a root of
-    rho_i r^2 - |tau_i| r + lam = 0. It is stable exactly if all live axes are at their outer radius and no dead axis j
-    has rho_j r^2 - |tau_j| r + lam < 0 at the radius r of a live axis whose tau has the sign of tau_j. An axis with
-    tau^2 = 4 rho lam, where the radii meet, counts as "inner": it attracts from one side only.
+    rho_i r^2 - |tau_i| r + lam = 0. It is stable if all live axes are at their outer radius and every dead axis j has
+    rho_j r^2 - |tau_j| r + lam > 0 at the radius r of each live axis whose tau has the sign of tau_j. Where this is
+    zero the linearisation does not decide, ``stable`` is False and ``reason`` says so. An axis with tau^2 = 4 rho lam,
+    where the radii meet, counts as "inner": it attracts from one side only.
 
     Raises ``ValueError`` for rho or lam not positive. Source: the chapter on partial collapse.
     """
@@ -257,7 +262,9 @@ def _verdict(
         for i, other in enumerate(kinds):
             if kind == "dead" and other != "dead" and tau[i] * tau[j] > 0:
                 rate = rho[j] * size[i] ** 2 - abs(tau[j]) * size[i] + lam
-                if rate <= 0:
+                if rate == 0:
+                    return False, f"undecided: axis {j + 1} is neutral to first order in the code of axis {i + 1}"
+                if rate < 0:
                     return False, f"axis {j + 1} grows at the rate {-rate:.3g} in the code of axis {i + 1}"
     return True, "every disturbance but a rotation of the code dies out"
 
@@ -302,9 +309,10 @@ def pair_certificate(sign: Literal[1, -1]) -> list[tuple[list[int], bool]]:
     The block of a pair of live axes i, j (``sign`` the product of the signs of tau) has the characteristic polynomial
     mu (mu + 2 lam) times a quartic in mu. All roots of the quartic have negative real part if its coefficients and the
     Routh-Hurwitz determinant a_3 a_2 a_1 - a_1^2 - a_3^2 a_0 are positive. In units of time and of the code in which
-    lam = 1 and r_i = 1, outer radii mean rho_i = 1 + a and rho_j = 1 / r_j^2 + b with a, b > 0; and r_j = 1 + d with
-    d >= 0, taking for i the smaller one. Returned for each of the five conditions: the coefficients of its numerator
-    as a polynomial in (a, b, kappa, d), and whether some term has no factor d (so that it is positive at d = 0). The
+    lam = 1 and r_i = 1, with tau_i > 0 (the signs of Y and B can be changed together), outer radii mean rho_i = 1 + a
+    and rho_j = 1 / r_j^2 + b with a, b > 0; and r_j = 1 + d with d >= 0, taking for i the smaller one. Returned for
+    each of the five conditions: the coefficients of its numerator as a polynomial in (a, b, kappa, d), and whether some
+    term has no factor d (so that it is positive at d = 0). What is certified is the block as typed in here. The
     denominators are powers of 1 + d. Needs sympy.
 
     Raises ``ArithmeticError`` if the block or a denominator is not of this form.

@@ -105,3 +105,38 @@ def test_bad_input():
         basins.draw_problems(np.random.default_rng(0), 4, 2, 30.0, "whitened")
     with pytest.raises(ValueError, match="column must be one of"):
         basins.basin_map("sg", A, B, **data).share("rank 7")
+
+
+def test_views_that_are_independent_given_the_image_can_have_two_stable_orbits_of_rank_one():
+    rho, tau = np.array([10, 0.1]), np.array([0.65, 0.09])
+    assert (rho > tau).all()
+    assert (tau > 0).all()  # a signal of covariance Y and independent noise of covariance X - Y
+    stable = [e.kinds for e in rd.aligned_equilibria(rho, tau, 0.01) if e.stable]
+    assert stable == [("dead", "dead"), ("dead", "outer"), ("outer", "dead"), ("outer", "outer")]
+    turn = rd.rotation_matrix(0.02)
+    A, B = basins.draw_starts(np.random.default_rng(0), 300, 3, 2)
+    for Y in (np.diag(tau), turn @ np.diag(tau) @ turn.T):
+        found = basins.basin_map("sg", A, B, X=np.diag(rho), Y=Y, lam=0.01)
+        assert sorted(orbit.rank for orbit in found.orbits()) == [0, 1, 1, 2]
+
+
+def test_a_sharper_stopping_rule_brings_limits_nearer_to_their_equation():
+    setting = basins.settings()[0]
+    gaps = [np.nanmax(basins.cell(setting, 60, field_tol=tol).gap) for tol in (1e-9, 1e-12)]
+    assert gaps[1] < 0.1 * gaps[0]
+    assert gaps[1] < 1e-7
+
+
+def test_descent_with_small_steps_follows_the_flow_to_the_same_limit():
+    rng = np.random.default_rng(4)
+    X, Y = np.eye(2), np.diag([0.9, 0.6])
+    A, B = basins.draw_starts(rng, 20, 4, 2)
+    flow = basins.basin_map("sg", A, B, X=X, Y=Y, lam=0.05)
+    end, predictor = basins.descend(A, B, X=X, Y=Y, lam=0.05, steps=np.full(20_000, 0.02))
+    same = rd.rank_of(end) == flow.rank
+    assert same.sum() >= 18
+    gram = [M[same].transpose(0, 2, 1) @ M[same] for M in (end, flow.rest.A)]
+    np.testing.assert_allclose(*gram, atol=1e-6)
+    assert predictor.shape == B.shape
+    with pytest.raises(ValueError, match="steps"):
+        basins.descend(A, B, X=X, Y=Y, lam=0.05, steps=np.zeros(2))

@@ -81,6 +81,29 @@ def test_starts_inside_the_collapse_radius_lose_size_from_the_first(seed, m, sha
     assert abs(np.sum(a * edge[0]) + np.sum(b * edge[1])) < 1e-9
 
 
+@settings(max_examples=20)
+@given(seed=SEEDS, m=st.integers(1, 3), kappa=st.floats(0.01, 10))
+def test_ema_starts_inside_its_ball_lose_size_and_keep_their_teacher_in_it(seed, m, kappa):
+    rng = np.random.default_rng(seed)
+    problem = random_problem(rng, m, m + 1, 0.02)
+    A, B, C = (rng.standard_normal((m + 1, k)) for k in (m, m + 1, m))
+    radius = rd.collapse_radius(problem.Y, 0.02, "ema")
+    size = np.hypot(np.linalg.norm(A), np.linalg.norm(B)) / (0.999 * radius)
+    A, B, C = A / size, B / size, 0.999 * radius * C / np.linalg.norm(C)
+    dA, dB, dC = problem.field("ema", A, B, C, kappa)
+    assert np.sum(A * dA) + np.sum(B * dB) < 0
+    assert np.sum(C * dC) <= 0
+
+
+def test_an_axis_that_is_neutral_in_the_code_of_another_is_left_undecided():
+    # Axis 1 rests at r = 2, where axis 2 neither grows nor decays: tau_2 = rho_2 r + lam / r.
+    found = rd.aligned_equilibria(np.array([1.0, 0.5]), np.array([2.25, 1.25]), 0.5)
+    (e,) = (e for e in found if e.kinds == ("outer", "dead"))
+    assert e.radii[0] == 2.0
+    assert not e.stable
+    assert "neutral" in e.reason
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_limits_of_the_flow_satisfy_the_equation_of_their_rank(seed):
     rng = np.random.default_rng(seed)
@@ -133,7 +156,7 @@ def test_whitened_commuting_data_have_one_stable_orbit_for_each_rank():
     for e in stable:
         assert all(kind == "outer" for kind in e.kinds[: e.rank])
         assert all(kind == "dead" for kind in e.kinds[e.rank :])
-    # Axes of opposite sign do not compete: (p + 1)(q + 1) stable orbits.
+    # Axes of opposite sign do not compete: (m_+ + 1)(m_- + 1) stable orbits.
     mixed = [e for e in rd.aligned_equilibria(np.ones(4), np.array([0.9, 0.7, -0.5, -0.3]), 0.01) if e.stable]
     assert len(mixed) == 9
 
