@@ -71,7 +71,8 @@ def best_response(
     """The map Phi(S) = (G^T S G)^{1/2} - lam X^{-1}, G = Y X^{-1}, whose fixed points are the equilibria.
 
     Where Phi(S) is positive definite it is the Gram matrix of the student that minimises F against a frozen teacher
-    with Gram matrix S: the best response. Phi is operator monotone and operator concave. Raises ``ValueError`` if S
+    with Gram matrix S: the best response. Phi is operator monotone and operator concave. The root is taken as it stands,
+    to about 1e-8 |G| |S|^{1/2} at worst: a direction weaker than that is lost. Raises ``ValueError`` if S
     (..., m, m) is not symmetric positive semi-definite.
     """
     X, Y, lam = _moments(X, Y, lam)
@@ -183,7 +184,7 @@ def monotone_iteration(
     """The iterates S_0 = |G|^2 I, S_{k+1} = Phi(S_k), which decrease in the Loewner order: K <= steps + 1 of them.
 
     They tend to the largest equilibrium if there is one. If there is none an iterate fails to be positive semi-definite
-    after finitely many steps; it is the last one returned. |G| is the largest singular value of G = Y X^{-1}.
+    after finitely many steps; it is the last one returned. Rounding is as in :func:`best_response`. |G| is the largest singular value of G = Y X^{-1}.
     """
     X, Y, lam = _moments(X, Y, lam)
     inverse = np.linalg.inv(X)
@@ -201,7 +202,8 @@ def monotone_iteration(
 class LargestEquilibrium:
     """The Loewner-largest full-rank equilibrium, or why there is none.
 
-    ``exists`` is None where the question is undecided: ``lam`` within rounding of the threshold, or too few iterations.
+    ``exists`` is None where the question is undecided: ``lam`` within rounding of the threshold, data too ill
+    conditioned for double precision, or too few iterations.
     ``residual`` is |gram_residual| / |Y^T S Y| (nan without S); ``iterations`` counts Newton steps.
     """
 
@@ -220,27 +222,32 @@ def largest_equilibrium(
     tol: float = 1e-12,
     max_iterations: int = 200,
 ) -> LargestEquilibrium:
-    """The largest solution S of the equilibrium equation, by Newton's method from above, which cannot miss it.
+    """The largest solution S of the equilibrium equation, by Newton's method from above.
 
     On T^2 - G^T T G + lam G^T X^{-1} G = 0, T = S + lam X^{-1}, a Newton step solves the generalised Lyapunov equation
     T H + H T - G^T H G = -residual. From T_0 = |G|^2 I + lam X^{-1} the iterates decrease to the largest solution if
     there is one, because the equation is operator convex; if there is none, an iterate appears at which the linear
-    operator has no positive inverse or S is not positive, and each proves that there is none. ``tol`` is the relative
-    residual accepted. The result says in ``reason`` what was found; it does not raise where there is no equilibrium.
+    operator has no positive inverse or S is not positive, and each proves that there is none. All is computed in units
+    of T itself, in which a weak direction of the data weighs as much as a strong one. The effect of the data's last
+    digit is estimated along the way, and where it could turn the answer the result is undecided. ``tol`` is the
+    relative residual accepted. The result says in ``reason`` what was found; it does not raise where there is no
+    equilibrium.
     """
     X, Y, lam = _moments(X, Y, lam)
     tol = _validate.scalar("tol", tol, _validate.positive)
     max_iterations = _validate.count("max_iterations", max_iterations)
     problem = _Quadratic(X, Y)
     if problem.singular:
-        return _none("none: Y is singular, and a full-rank equilibrium needs det Y != 0", 0)
+        return _none("none: Y is singular to rounding, and a full-rank equilibrium needs det Y != 0", 0)
     bounds = existence_bounds(X, Y, lam)
     if lam > bounds.upper * (1 + 8 * _EPS):
         return _none(bounds.message, 0)
     found = problem.newton(lam, max_iterations)
-    if found.T is None:
-        return _none(found.reason, found.iterations, None if found.reason.startswith("undecided") else False)
-    S = found.T - lam * problem.inverse
+    if not found.sure:
+        return _none(found.reason, found.iterations, None)
+    if found.at is None:
+        return _none(found.reason, found.iterations)
+    S = found.at.gram(lam)
     residual = float(np.linalg.norm(gram_residual(S, X, Y, lam)) / np.linalg.norm(Y.T @ S @ Y))
     if not residual <= tol:
         reason = f"undecided: the relative residual stays at {residual:.1e}, above tol = {tol:.1e}"
@@ -255,11 +262,11 @@ def _none(reason: str, iterations: int, exists: bool | None = False) -> LargestE
 def critical_weight_decay(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"]) -> float:
     """The threshold lam*: a full-rank equilibrium exists exactly for 0 < lam <= lam* (0 where Y is singular).
 
-    lam* is the maximum over S >= 0 of lambda_min(X^{1/2} [(G^T S G)^{1/2} - S] X^{1/2}), a concave function. There the
-    largest equilibrium meets another in a saddle-node, along which trace(T) is a regular parameter: Newton's method on
-    d lam / d trace(T) = 0 finds it from a bracket. It is accepted if the tangent there is positive semi-definite, which
-    proves that it is the threshold; otherwise the bracket is halved. Relative error about 1e-12 for well conditioned
-    moments.
+    lam* is the maximum over S >= 0 of lambda_min(X^{1/2} [(G^T S G)^{1/2} - S] X^{1/2}), a concave function. There,
+    for generic data, the largest equilibrium meets one other in a saddle-node, along which trace(T) is a regular
+    parameter: Newton's method on d lam / d trace(T) = 0 finds it from a bracket. It is accepted if the tangent there is
+    positive semi-definite, which proves that it is the threshold; otherwise the bracket is halved. Relative error about
+    1e-12 for well conditioned moments; nan where they are too ill conditioned for double precision to place it.
     """
     X, Y, _ = _moments(X, Y, 1.0)
     problem = _Quadratic(X, Y)
@@ -267,22 +274,22 @@ def critical_weight_decay(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m
         return 0.0
     bounds = existence_bounds(X, Y, 1.0)
     low, high = bounds.lower * (1 - 1e-3), bounds.upper * (1 + 8 * _EPS)
-    found = problem.newton(low, 200)
-    T = found.T
-    while T is not None and high > low * (1 + 4e-15):
+    at = problem.newton(low, 200).at
+    while at is not None and high > low * (1 + 4e-15):
         if high < 1.2 * low:
-            fold = problem.fold(T, low)
-            if fold is not None and low <= fold <= high:
-                return float(fold)
+            turn = problem.fold(at, low)
+            if turn is not None and low <= turn[0] <= high * (1 + 4 * turn[1].noise(low)):
+                low, at = turn
+                break
         lam = np.sqrt(low * high) if high > 1.2 * low else (low + high) / 2
         if not low < lam < high:
             break
-        found = problem.newton(lam, 200, start=T)
-        if found.T is None:
+        found = problem.newton(lam, 200, start=at)
+        if found.at is None:
             high = lam
         else:
-            low, T = lam, found.T
-    return float(low)
+            low, at = lam, found.at
+    return float(low) if at is not None and at.noise(low) < _HOPELESS else float("nan")
 
 
 def equilibrium_state(
@@ -351,151 +358,235 @@ def search_equilibria(
 
 @dataclass(frozen=True)
 class _Found:
-    T: np.ndarray | None
+    at: "_Solver | None"  # at the solution, None if none was found
     reason: str
     iterations: int
+    sure: bool = True  # False where rounding could have made the answer
 
 
 class _Quadratic:
-    """The equation T^2 - G^T T G + lam Q = 0, Q = G^T X^{-1} G, and its Newton steps."""
+    """The equation T^2 - G^T T G + lam G^T X^{-1} G = 0 and Newton's method on it, in units of T itself.
+
+    A matrix T = V diag(d)^2 V^T is held by its orthogonal V and its d > 0, and a change of T by the H with
+    T + V diag(d) H diag(d) V^T. So a direction in which T is small counts as much as one in which it is large.
+    """
 
     def __init__(self, X: np.ndarray, Y: np.ndarray) -> None:
         self.inverse = np.linalg.inv(X)
         self.inverse = (self.inverse + self.inverse.T) / 2
-        self.G = Y @ self.inverse
-        self.Q = self.G.T @ self.inverse @ self.G
+        self.G = np.linalg.solve(X, Y.T).T
         self.m = len(X)
+        growth = np.abs(X) @ np.abs(self.inverse)
+        self.error_G = self.m * _EPS * float(np.linalg.norm(np.abs(self.G) @ growth, 2))
+        self.error_inverse = self.m * _EPS * float(np.linalg.norm(np.abs(self.inverse) @ growth, 2))
         sigma = np.linalg.svd(Y, compute_uv=False)
         self.singular = bool(sigma[-1] <= self.m * _EPS * sigma[0])
         if self.m <= _DENSE:
             self.basis = symmetric_basis(self.m)
 
-    def value(self, T: np.ndarray, lam: float) -> np.ndarray:
-        F = T @ T - self.G.T @ T @ self.G + lam * self.Q
-        return (F + F.T) / 2
+    def above(self, lam: float) -> "_Solver":
+        """The start |G|^2 I + lam X^{-1}, above all solutions."""
+        values, V = np.linalg.eigh(np.linalg.norm(self.G, 2) ** 2 * np.eye(self.m) + lam * self.inverse)
+        return _Solver(self, V, np.sqrt(values))
 
-    def newton(self, lam: float, max_iterations: int, start: np.ndarray | None = None) -> _Found:
+    def newton(self, lam: float, max_iterations: int, start: "_Solver | None" = None) -> _Found:
         """Newton's method from above: the largest solution, or the step that proves there is none.
 
         ``start`` may be the largest solution at a smaller lam.
         """
-        T = np.linalg.norm(self.G, 2) ** 2 * np.eye(self.m) + lam * self.inverse if start is None else start
-        previous = np.inf
+        at, previous = self.above(lam) if start is None else start, np.inf
         for k in range(max_iterations):
-            F = self.value(T, lam)
-            size = float(np.linalg.norm(F) / np.linalg.norm(self.G.T @ T @ self.G))
-            settled = size <= 4 * np.sqrt(self.m) * _EPS
+            F, noise = at.value(lam), at.noise(lam)
+            if not noise < _HOPELESS:
+                return _Found(None, _ILL.format(noise=noise), k, False)
+            size = 2 * float(np.abs(F / at.omega).max())
+            settled = size <= 4 * noise
             if settled and size >= previous / 2:
-                return _Found(T, f"converged in {k} Newton steps from above", k)
-            solver = _Solver(self, T)
-            H = solver.plain(-F)
+                return self._settle(at, k, noise)
+            H = at.plain(-F)
             # F is positive definite, so a decreasing step proves the inverse positive; ask only where it does not.
-            W = -H if H is not None and np.linalg.eigvalsh(H)[-1] < 0 else solver.plain(np.eye(self.m))
+            W = -H if H is not None and np.linalg.eigvalsh(H)[-1] < 0 else at.plain(np.eye(self.m))
             if W is None or H is None:
-                return _Found(None, f"undecided: the linear equation of Newton step {k + 1} is singular to rounding", k)
+                reason = f"undecided: the linear equation of Newton step {k + 1} is singular to rounding"
+                return _Found(None, reason, k, False)
             if np.linalg.eigvalsh(W)[0] < 0:
                 if settled:
-                    return _Found(T, f"converged in {k} Newton steps from above, at the threshold to rounding", k)
-                return _Found(None, _ABOVE.format(lam=lam, step=k + 1, why="has no way down"), k)
-            T = T + H
-            if np.linalg.eigvalsh(T - lam * self.inverse)[0] < 0:
+                    return _Found(at, _NEAR.format(noise=noise), k, False)
+                sure = size > 1024 * noise
+                reason = (
+                    _ABOVE.format(lam=lam, step=k + 1, why="has no way down") if sure else _NEAR.format(noise=noise)
+                )
+                return _Found(None, reason, k, sure)
+            if np.linalg.eigvalsh(np.eye(self.m) + H - lam * at.inverse)[0] < -noise:
+                if settled:
+                    return _Found(at, _NEAR.format(noise=noise), k, False)
                 return _Found(None, _ABOVE.format(lam=lam, step=k + 1, why="loses positivity"), k)
-            if np.linalg.norm(H) <= 4 * _EPS * np.linalg.norm(T):
-                return _Found(T, f"converged in {k + 1} Newton steps from above", k + 1)
-            previous = size
-        return _Found(None, f"undecided: not converged after {max_iterations} Newton steps", max_iterations)
+            moved = at.move(H)
+            if moved is None:
+                return _Found(None, _ILL.format(noise=noise), k, False)
+            at, previous = moved, size
+            if np.linalg.norm(H) <= 4 * _EPS:
+                return self._settle(at, k + 1, noise)
+        return _Found(None, f"undecided: not converged after {max_iterations} Newton steps", max_iterations, False)
 
-    def fold(self, T: np.ndarray, lam: float) -> float | None:
-        """The lam at which the branch through (T, lam) turns, by Newton's method in trace(T), or None."""
+    def _settle(self, at: "_Solver", k: int, noise: float) -> _Found:
+        # The inverse of the operator is positive, so its size is that of its image of I. At a relative distance e below
+        # the threshold it is of the order e^{-1/2}.
+        W = at.plain(np.eye(self.m))
+        if W is None or np.linalg.eigvalsh(W)[0] < 0 or 64 * np.linalg.norm(W, 2) ** 2 * noise > 1:
+            return _Found(at, _NEAR.format(noise=noise), k, False)
+        return _Found(at, f"converged in {k} Newton steps from above", k)
+
+    def fold(self, at: "_Solver", lam: float) -> "tuple[float, _Solver] | None":
+        """The lam at which the branch through (T, lam) turns, by Newton's method in trace(T), and T there; or None.
+
+        The trace is taken in the units of the step.
+        """
         zero, last = np.zeros((self.m, self.m)), np.inf
         for _ in range(40):
-            solver = _Solver(self, T)
-            correction = solver.bordered(-self.value(T, lam), 0.0)
-            tangent = solver.bordered(zero, 1.0)
+            correction = at.bordered(-at.value(lam), 0.0)
+            tangent = at.bordered(zero, 1.0)
             if correction is None or tangent is None:
                 return None
-            curvature = solver.bordered(-2 * tangent[0] @ tangent[0], 0.0)
+            curvature = at.bordered(-2 * at.square(tangent[0]), 0.0)
             if curvature is None or not curvature[1] < 0:
                 return None
-            move = -tangent[1] / curvature[1]
-            change = correction[1] + move * tangent[1] / 2
-            T = T + correction[0] + move * tangent[0] + move**2 / 2 * curvature[0]
-            lam = lam + change
-            if abs(change) <= 8 * _EPS * lam or last / 2 <= abs(change) <= 1e-7 * lam:
+            step = -tangent[1] / curvature[1]
+            change = correction[1] + step * tangent[1] / 2
+            moved = at.move(correction[0] + step * tangent[0] + step**2 / 2 * curvature[0])
+            if moved is None:
+                return None
+            at, lam = moved, lam + change
+            if abs(change) <= 8 * _EPS * lam or last / 2 <= abs(change) <= max(1e-7, 4 * at.noise(lam)) * lam:
                 V = np.linalg.eigvalsh(tangent[0])
-                sound = np.linalg.eigvalsh(T - lam * self.inverse)[0] > 0 and V[0] > -1e-6 * V[-1]
-                return lam if sound else None
+                sound = np.linalg.eigvalsh(np.eye(self.m) - lam * at.inverse)[0] > 0 and V[0] > -1e-6 * V[-1]
+                return (lam, at) if sound else None
             last = abs(change)
         return None
 
 
+_HOPELESS = 1e-2
 _ABOVE = "none: lam = {lam:.6g} is above the threshold (Newton step {step} {why})"
+_NEAR = (
+    "undecided: lam is within rounding of the threshold (the last digit of the data moves the equation in its"
+    " weakest direction by up to {noise:.0e})"
+)
+_ILL = (
+    "undecided: the data are too ill conditioned for double precision (their last digit moves the equation in its"
+    " weakest direction by up to {noise:.0e})"
+)
 
 
 class _Solver:
-    """The operator D = H -> T H + H T - G^T H G at one T, and its bordering by Q and the trace.
+    """One T = V diag(d)^2 V^T: the equation, its derivative D and the bordering of D by Q and the trace, in its units.
 
-    D is singular at the threshold; D + c Q trace(.) is not, and systems with D are solved through it.
+    Divided by V diag(d)^2 from both sides the equation is I - L^T (I - lam V^T X^{-1} V / d d^T) L = 0 with
+    L = diag(d) V^T G V diag(d)^-2, all of size 1 near a solution, and D[H] = omega * H - L^T H L with
+    omega_ij = d_i / d_j + d_j / d_i. D is singular at the threshold; D + c Q trace(.) is not, and systems with D are
+    solved through it.
     """
 
-    def __init__(self, problem: _Quadratic, T: np.ndarray) -> None:
-        self.m = problem.m
-        values, self.V = np.linalg.eigh(T)
-        self.total = values[:, None] + values
-        self.K = self.V.T @ problem.G @ self.V
-        self.Q = self.V.T @ problem.Q @ self.V
-        self.c = 2 * float(values.sum()) / self.m / float(np.trace(problem.Q))
-        if self.m <= _DENSE:
-            from scipy.linalg import lu_factor
+    def __init__(self, problem: _Quadratic, V: np.ndarray, d: np.ndarray) -> None:
+        self.problem, self.m, self.V, self.d = problem, problem.m, V, d
+        self.omega = d[:, None] / d + d / d[:, None]
+        self.L = d[:, None] * (V.T @ problem.G @ V) / d**2
+        self.inverse = (V.T @ problem.inverse @ V) / d[:, None] / d
+        Q = self.L.T @ self.inverse @ self.L
+        self.Q = (Q + Q.T) / 2
+        self.c = 2 / float(np.trace(self.Q))
+        self.factor: Any = None
+        self.column: np.ndarray | None = None
 
-            self.basis = problem.basis
-            flat = self.basis.reshape(len(self.basis), -1)
-            image = self.total * self.basis - self.K.T @ self.basis @ self.K
-            M = flat @ image.reshape(len(flat), -1).T
-            trace = np.trace(self.basis, axis1=1, axis2=2)
-            self.factor = lu_factor(M + self.c * np.outer(flat @ self.Q.ravel(), trace), check_finite=False)
-        self.column = self._regular(self.Q)
+    def value(self, lam: float) -> np.ndarray:
+        F = np.eye(self.m) - self.L.T @ (np.eye(self.m) - lam * self.inverse) @ self.L
+        return np.asarray((F + F.T) / 2)
+
+    def noise(self, lam: float) -> float:
+        """How far the last digit of G and X^{-1} moves the equation, as a relative change of T, to first order."""
+        rows = np.abs(self.L.T @ (np.eye(self.m) - lam * self.inverse)) @ self.d
+        by_G = 2 * self.problem.error_G * rows[:, None] / self.d**2
+        reach = np.abs(self.L).T @ (1 / self.d)
+        by_inverse = lam * self.problem.error_inverse * np.outer(reach, reach)
+        base = self.m * _EPS * (1 + float(np.linalg.norm(self.L, 2)) ** 2)
+        return base + float((((by_G + by_G.T) / 2 + by_inverse) / self.omega).max())
+
+    def square(self, H: np.ndarray) -> np.ndarray:
+        """The second-order term of the equation, H^2 in these units."""
+        K = H * self.d / self.d[:, None]
+        return np.asarray(K @ K.T)
+
+    def gram(self, lam: float) -> np.ndarray:
+        """S = T - lam X^{-1}."""
+        B = self.V * self.d
+        S = B @ (np.eye(self.m) - lam * self.inverse) @ B.T
+        return np.asarray((S + S.T) / 2)
+
+    def move(self, H: np.ndarray) -> "_Solver | None":
+        """T + H in units of its own, or None if that is not positive definite."""
+        from scipy.linalg.lapack import dgejsv
+
+        if not np.isfinite(H).all():
+            return None
+        try:
+            C = np.linalg.cholesky(np.eye(self.m) + H)
+        except np.linalg.LinAlgError:
+            return None
+        # A Jacobi method keeps the small singular values of a graded matrix, which others lose.
+        values, _, Z, work, _, info = dgejsv(C.T * self.d, joba=0, jobu=3, jobv=0, jobr=0, jobt=0, jobp=0)
+        values = values * (work[0] / work[1])
+        if info or not (values > 0).all():
+            return None
+        return _Solver(self.problem, self.V @ Z, values)
 
     def _regular(self, R: np.ndarray) -> np.ndarray | None:
-        """The H, in the eigenbasis, with D[H] + c Q trace(H) = R."""
+        """The H with D[H] + c Q trace(H) = R; the unknown is omega * H."""
         if self.m <= _DENSE:
-            from scipy.linalg import lu_solve
+            from scipy.linalg import lu_factor, lu_solve
 
-            flat = self.basis.reshape(len(self.basis), -1)
+            basis = self.problem.basis
+            flat = basis.reshape(len(basis), -1)
+            if self.factor is None:
+                image = basis - self.L.T @ (basis / self.omega) @ self.L
+                M = flat @ image.reshape(len(flat), -1).T
+                trace = np.trace(basis, axis1=1, axis2=2) / 2
+                self.factor = lu_factor(M + self.c * np.outer(flat @ self.Q.ravel(), trace), check_finite=False)
             found = (lu_solve(self.factor, flat @ R.ravel(), check_finite=False) @ flat).reshape(self.m, self.m)
-            return found if np.isfinite(found).all() else None
+            return found / self.omega if np.isfinite(found).all() else None
         from scipy.sparse.linalg import LinearOperator, gmres
 
         shape = (self.m, self.m)
-        border = self.c * self.Q / self.total
 
         def apply(v: np.ndarray) -> np.ndarray:
             H = v.reshape(shape)
-            return (H - (self.K.T @ H @ self.K) / self.total + border * np.trace(H)).ravel()
+            return (H - self.L.T @ (H / self.omega) @ self.L + self.c * np.trace(H) / 2 * self.Q).ravel()
 
         operator = cast(Any, LinearOperator)((self.m**2, self.m**2), matvec=apply, dtype=np.float64)
-        right = (R / self.total).ravel()
-        found, status = gmres(operator, right, rtol=1e-12, atol=0.0, restart=120, maxiter=5)
-        if status and np.linalg.norm(apply(found) - right) > 1e-8 * np.linalg.norm(right):
+        found, status = gmres(operator, R.ravel(), rtol=1e-12, atol=0.0, restart=120, maxiter=5)
+        if status and np.linalg.norm(apply(found) - R.ravel()) > 1e-8 * np.linalg.norm(R):
             return None
-        H = found.reshape(shape)
-        return (H + H.T) / 2
+        H = found.reshape(shape) / self.omega
+        return np.asarray((H + H.T) / 2)
+
+    def _column(self) -> np.ndarray | None:
+        if self.column is None:
+            self.column = self._regular(self.Q)
+        return self.column
 
     def bordered(self, R: np.ndarray, r: float) -> tuple[np.ndarray, float] | None:
         """The (H, l) with D[H] + l Q = R and trace(H) = r."""
-        first = self._regular(self.V.T @ R @ self.V)
-        if first is None or self.column is None:
+        first, column = self._regular(R) if R.any() else R, self._column()
+        if first is None or column is None:
             return None
         # D[H] + c Q trace(H) = R + (c r - l) Q
-        gain = (r - np.trace(first)) / np.trace(self.column)
-        return self.V @ (first + gain * self.column) @ self.V.T, float(self.c * r - gain)
+        gain = (r - np.trace(first)) / np.trace(column)
+        return first + gain * column, float(self.c * r - gain)
 
     def plain(self, R: np.ndarray) -> np.ndarray | None:
         """The H with D[H] = R; its sign shows on which side of the threshold T lies."""
-        first = self._regular(self.V.T @ R @ self.V)
-        if first is None or self.column is None:
+        first, column = self._regular(R), self._column()
+        if first is None or column is None:
             return None
-        left = 1 - self.c * float(np.trace(self.column))
+        left = 1 - self.c * float(np.trace(column))
         if left == 0:
             return None
-        return self.V @ (first + self.c * np.trace(first) / left * self.column) @ self.V.T
+        return first + self.c * np.trace(first) / left * column

@@ -207,6 +207,49 @@ def test_extreme_scales_do_not_matter():
         assert np.allclose(eq.largest_equilibrium(s * X, s * Y, s * lam).S, S, atol=1e-9 * np.linalg.norm(S))
 
 
+@pytest.mark.parametrize("eps", [1e-3, 1e-4, 1e-5, 1e-6])
+def test_a_weak_direction_counts_as_much_as_a_strong_one(eps):
+    # X = I and Y symmetric: lam* = lambda_min(Y)^2 / 4, whatever the other eigenvalues
+    c, s = np.cos(1.0), np.sin(1.0)
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    for Q, values in ((np.array([[c, -s], [s, c]]), [1, eps]), (turn, [1, 0.7, eps])):
+        X, Y = np.eye(len(Q)), Q @ np.diag(values) @ Q.T
+        critical = eq.critical_weight_decay(X, Y)
+        assert critical == pytest.approx(eps**2 / 4, rel=1e-5)
+        answers = [eq.largest_equilibrium(X, Y, f * eps**2 / 4).exists for f in (0.5, 0.999, 1.001, 1.5, 3)]
+        assert answers == [True, True, False, False, False]
+        S = eq.largest_equilibrium(X, Y, eps**2 / 8).S
+        assert Q[:, -1] @ S @ Q[:, -1] == pytest.approx(scalar.radii(1, eps, eps**2 / 8)[1] ** 2, rel=1e-2)
+
+
+def test_what_double_precision_cannot_decide_is_undecided():
+    Q = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    Y = Q @ np.diag([1, 0.7, 1e-9]) @ Q.T
+    found = eq.largest_equilibrium(np.eye(3), Y, 1e-19)
+    assert (found.exists, found.S) == (None, None)
+    assert "too ill conditioned for double precision" in found.reason
+    assert np.isnan(eq.critical_weight_decay(np.eye(3), Y))
+    X, Y = draw(3, 0)
+    critical = eq.critical_weight_decay(X, Y)
+    for gap in (-1e-14, 0, 1e-14):
+        found = eq.largest_equilibrium(X, Y, (1 + gap) * critical)
+        assert found.exists is None
+        assert "within rounding of the threshold" in found.reason
+    assert [eq.largest_equilibrium(X, Y, (1 + gap) * critical).exists for gap in (-1e-9, 1e-9)] == [True, False]
+
+
+@pytest.mark.parametrize("eps", [0.1, 0.01])
+def test_the_threshold_of_an_ill_conditioned_problem_without_symmetry(eps):
+    # General Y: at the threshold the height of the concave function is lam*, and random S do not exceed it.
+    rng = np.random.default_rng(8)
+    U, V = (np.linalg.qr(rng.normal(size=(2, 2)))[0] for _ in range(2))
+    Y = U @ np.diag([1, eps]) @ V.T
+    critical = eq.critical_weight_decay(np.eye(2), Y)
+    S = eq.largest_equilibrium(np.eye(2), Y, critical * (1 - 1e-5)).S
+    assert smallest(eq.best_response(S, np.eye(2), Y, 1e-30) - S) == pytest.approx(critical, rel=1e-3)
+    assert len(eq.monotone_iteration(np.eye(2), Y, 1.1 * critical, 20000)) < 20001
+
+
 def test_a_problem_without_an_equilibrium_says_why():
     X, Y = draw(3, 0)
     singular = Y @ np.diag([1.0, 1.0, 0.0])
