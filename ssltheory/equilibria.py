@@ -71,9 +71,9 @@ def best_response(
     """The map Phi(S) = (G^T S G)^{1/2} - lam X^{-1}, G = Y X^{-1}, whose fixed points are the equilibria.
 
     Where Phi(S) is positive definite it is the Gram matrix of the student that minimises F against a frozen teacher
-    with Gram matrix S: the best response. Phi is operator monotone and operator concave. The root is taken as it stands,
-    to about 1e-8 |G| |S|^{1/2} at worst: a direction weaker than that is lost. Raises ``ValueError`` if S
-    (..., m, m) is not symmetric positive semi-definite.
+    with Gram matrix S: the best response. Phi is operator monotone and operator concave. The root is good to
+    about 1e-8 |G| |S|^{1/2} at worst: a weaker direction is lost. Raises ``ValueError`` if S (..., m, m) is not
+    symmetric positive semi-definite.
     """
     X, Y, lam = _moments(X, Y, lam)
     S = _psd("S", S, len(X))
@@ -184,7 +184,8 @@ def monotone_iteration(
     """The iterates S_0 = |G|^2 I, S_{k+1} = Phi(S_k), which decrease in the Loewner order: K <= steps + 1 of them.
 
     They tend to the largest equilibrium if there is one. If there is none an iterate fails to be positive semi-definite
-    after finitely many steps; it is the last one returned. Rounding is as in :func:`best_response`. |G| is the largest singular value of G = Y X^{-1}.
+    after finitely many steps; it is the last one returned. |G| is the largest singular value of G = Y X^{-1}. Rounding
+    is as in :func:`best_response`.
     """
     X, Y, lam = _moments(X, Y, lam)
     inverse = np.linalg.inv(X)
