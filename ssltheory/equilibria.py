@@ -537,7 +537,8 @@ class _Solver:
         values = values * (work[0] / work[1])
         if info or not (values > 0).all():
             return None
-        return _Solver(self.problem, self.V @ Z, values)
+        V = self.V @ Z
+        return _Solver(self.problem, V @ (1.5 * np.eye(self.m) - V.T @ V / 2), values)  # stays orthogonal
 
     def _regular(self, R: np.ndarray) -> np.ndarray | None:
         """The H with D[H] + c Q trace(H) = R; the unknown is omega * H."""
