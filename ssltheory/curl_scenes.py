@@ -64,8 +64,8 @@ def loop_scene(r: float, s: float, radius: float, training: Literal["sg", "froze
             Points([0, 1, 2], marks, color="ink", size=8),
         ],
         xlabel="laps",
-        ylabel="height, minus the work so far",
-        xlim=(0, 2),
+        ylabel="height (= −work)",
+        xlim=(-0.05, 2.05),
         ylim=(-0.55, 0.2),
         aspect=0.9,
     )

@@ -52,26 +52,33 @@ def overlay_scene(
     flow = integrate(problem, dynamics, A, B, kappa=rates.get(algorithm), duration=DURATION, samples=times, rtol=1e-7)
     run = _run(problem, algorithm, A, B, step, x, y)
     color = dynamics
+    stay = len(run.times)
+    if run.outcome == "diverged":  # beyond the last state within the limit nothing moved
+        moved = np.flatnonzero(np.any(run.A[1:] != run.A[:-1], axis=(1, 2)))
+        stay = int(moved[-1]) + 2 if moved.size else 1
+    clock, B_run = run.times[:stay], run.B[:stay]
     values = np.linalg.svd(flow.A, compute_uv=False)
-    reached = np.linalg.svd(run.A, compute_uv=False)
+    reached = np.linalg.svd(run.A[:stay], compute_uv=False)
     left: list[Any] = []
     for k in range(values.shape[1]):
         left.append(Line(flow.times, values[:, k], color="muted", width=1.6, label="flow" if k == 0 else ""))
-        dots = Points(run.times, np.minimum(reached[:, k], 2.0), color=color, size=4, label=WORDS[algorithm] * (k == 0))
-        left.append(dots)
-    D = np.linalg.norm(problem.imbalance(run.A, run.B), axis=(1, 2))
+        seen = reached[:, k] <= 1.6
+        if seen.any():
+            label = WORDS[algorithm] * (k == 0)
+            left.append(Points(clock[seen], reached[seen, k], color=color, size=4, label=label))
+    D = np.linalg.norm(problem.imbalance(run.A[:stay], B_run), axis=(1, 2))
+    inside = D <= 10
     law = D[0] * np.exp(-2 * lam * times)
-    right = [
-        Line(times, law, color="muted", width=1.6, label="flow"),
-        Points(run.times, np.clip(D, 1e-3, 10), color=color, size=4),
-    ]
+    right: list[Any] = [Line(times, law, color="muted", width=1.6, label="flow")]
+    if inside.any():
+        right.append(Points(clock[inside], np.maximum(D[inside], 1e-3), color=color, size=4))
     span = {"xlim": (0.0, DURATION), "xlabel": "time t, sum of the steps"}
     panels = [
         Panel(left, ylabel="singular values of A", ylim=(0.0, 1.6), **span),  # type: ignore[arg-type]
         Panel(right, ylabel="imbalance |D|", yscale="log", ylim=(1e-3, 10.0), **span),  # type: ignore[arg-type]
     ]
     if run.outcome == "diverged":
-        return Scene(panels, f"{WORDS[algorithm]}, step {step:g}: diverged.")
+        return Scene(panels, f"{WORDS[algorithm]}, step {step:g}: diverged after time {clock[-1]:.0f}.")
     at = {"A": flow.A[-1], "B": flow.B[-1]}
     gap = np.abs(reached[-1] - np.linalg.svd(at["A"], compute_uv=False)).max()
     ratio = D[-1] / law[-1]

@@ -86,7 +86,17 @@ def rotation_scene(phi: float, stretch: float) -> Scene:
             items.append(Points([x, -x], [y, -y], color="outer", size=9, marker="diamond"))
     half = np.cos(np.deg2rad(phi)) * G / 2
     if stretch == 0 and half**2 > LAM:
-        items.append(Circle([0], [0], [half + np.sqrt(half**2 - LAM)], color="outer", dash="dashed", width=1.5))
+        items.append(
+            Circle(
+                [0],
+                [0],
+                [half + np.sqrt(half**2 - LAM)],
+                color="outer",
+                dash="dashed",
+                width=1.5,
+                label="circle of the rotating state",
+            )
+        )
     plane = Panel(items, xlabel="a₁", ylabel="a₂", xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), equal=True)
     t, path, _, _ = _path(phi, stretch, *STARTS[0])
     course = Panel(
@@ -105,7 +115,8 @@ def rotation_scene(phi: float, stretch: float) -> Scene:
         words = f"the paths that live turn for ever; {ended} of {len(STARTS)} collapse"
     else:
         words = f"the paths that live come to rest; {ended} of {len(STARTS)} collapse"
-    return Scene([plane, course], f"φ = {phi:.0f}°, stretch {stretch:.1f}: {words}.")
+    data = "X = I" if stretch == 0 else f"X = diag({1 + stretch:.1f}, {1 - stretch:.1f})"
+    return Scene([plane, course], f"φ = {phi:.0f}°, {data}: {words}.")
 
 
 @cache
