@@ -66,19 +66,33 @@ class RationalEquilibrium:
         return X, Y, float(self.lam), S
 
 
+def _positive(M: Exact) -> bool:
+    """Whether a symmetric matrix of fractions is positive definite: all pivots of Gaussian elimination are positive."""
+    rest = M.copy()
+    while len(rest):
+        if rest[0, 0] <= 0:
+            return False
+        rest = rest[1:, 1:] - np.outer(rest[1:, 0], rest[0, 1:]) / rest[0, 0]
+    return True
+
+
 def equilibrium_around(root: Any, excess: Any, rotation: Any, lam: Any = 1) -> RationalEquilibrium:
     """Build the problem around its equilibrium: S = root^2, X = lam excess^{-1}, G = root^{-1} rotation (S + excess).
 
-    ``root`` (symmetric, invertible), ``excess`` (symmetric positive definite) and ``rotation`` (orthogonal) are
-    matrices of fractions. Then T = S + lam X^{-1} satisfies T^2 = G^T S G, and every problem with a full-rank
-    equilibrium arises so.
+    ``root`` (symmetric, invertible), ``excess`` (symmetric positive definite) and ``rotation`` (orthogonal,
+    reflections allowed) are matrices of fractions. Then T = S + lam X^{-1} satisfies T^2 = G^T S G, and every problem
+    with a full-rank equilibrium arises so.
     The state is A = root, B = A Y (S X + lam)^{-1} A. Raises ``ValueError`` unless the field at it is exactly zero.
     """
     A, D, turn = fractions(root), fractions(excess), fractions(rotation)
     m = len(A)
     if (turn.T @ turn != _identity(m)).any():
         raise ValueError("rotation must be orthogonal, exactly")
+    if (D != D.T).any() or not _positive(D):
+        raise ValueError("excess must be symmetric positive definite")
     scale = Fraction(lam)
+    if scale <= 0:
+        raise ValueError(f"lam must be positive, got {lam}")
     S = A @ A
     X = scale * inverse(D)
     Y = inverse(A) @ turn @ (S + D) @ X

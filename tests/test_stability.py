@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ssltheory import LinearProblem, SecondMoments, integrate, iterate, routh, scalar
 from ssltheory import stability as stab
+from ssltheory.enumeration import all_solutions
 from ssltheory.equilibria import (
     best_response,
     best_response_derivative,
@@ -330,6 +331,12 @@ def test_exact_input_is_checked():
         routh.fractions([0.5])
     with pytest.raises(ValueError, match="orthogonal"):
         routh.equilibrium_around([[1, 0], [0, 1]], [[1, 0], [0, 1]], [[1, 1], [0, 1]])
+    with pytest.raises(ValueError, match="positive definite"):
+        routh.equilibrium_around([[1, 0], [0, 1]], [[1, 2], [2, 1]], [[1, 0], [0, 1]])
+    with pytest.raises(ValueError, match="positive definite"):
+        routh.equilibrium_around([[1, 0], [0, 1]], [[1, 1], [0, 1]], [[1, 0], [0, 1]])
+    with pytest.raises(ValueError, match="lam must be positive"):
+        routh.equilibrium_around([[1, 0], [0, 1]], [[1, 0], [0, 1]], [[1, 0], [0, 1]], -1)
     with pytest.raises(ValueError, match="singular"):
         routh.inverse(routh.fractions([[1, 2], [2, 4]]))
     with pytest.raises(ValueError, match="breaks off"):
@@ -349,6 +356,20 @@ def test_families_draw_moments_and_the_census_counts(family):
         assert row["sg"] == row["indices"].count(0)
         assert len(row["indices"]) == row["equilibria"]
         assert row["equilibria"] % 2 == 0
+
+
+@pytest.mark.parametrize(("m", "family"), [(2, "near rotation"), (2, "strong shear"), (3, "general cross moment")])
+def test_exactly_half_of_the_equilibria_have_an_odd_number_of_multipliers_above_one(m, family):
+    for X, Y, lam in problems(family, m, 6, np.random.default_rng(15)):
+        found = all_solutions(X, Y, lam)
+        if not found.complete:
+            continue
+        grams = found.S[found.positive_definite].real
+        signs = [
+            np.sign(np.linalg.det(np.eye(m * (m + 1) // 2) - best_response_derivative(S, X, Y, lam))) for S in grams
+        ]
+        assert len(grams) >= 2
+        assert sum(signs) == 0
 
 
 def test_the_scene_says_which_are_stable():
