@@ -10,7 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _MODULES = {
-    "moments": ["SecondMoments", "second_moments", "gaussian_moments"],
+    "moments": ["SecondMoments", "completed_moments", "gaussian_moments", "second_moments"],
     "digits": ["load_digits", "augment", "digit_views"],
     "linear": ["LinearProblem"],
     "flow": ["integrate"],

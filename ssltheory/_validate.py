@@ -133,3 +133,9 @@ def positive_semidefinite(name: str, value: Any) -> np.ndarray:
             f"{name} must be symmetric positive semi-definite; its smallest eigenvalue is {least.min():.6g}"
         )
     return array
+
+
+def problem(X: Any, Y: Any, lam: Any) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the data of a linear problem that SG and EMA see: X positive definite, Y as large, ``lam`` > 0."""
+    X = positive_definite("X", shaped("X", X, ("m", "m")))
+    return X, shaped("Y", Y, X.shape), scalar("lam", lam, positive)

@@ -9,7 +9,6 @@ a full-rank equilibrium to go to; about a quarter of an hour on two cores.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
@@ -26,9 +25,9 @@ from ssltheory.ensemble import Rest, flow_to_rest, iterate_to_rest
 from ssltheory.equilibria import largest_equilibrium
 from ssltheory.intervals import Interval, share_interval
 from ssltheory.linear import Dynamics, LinearProblem
-from ssltheory.moments import SecondMoments
-from ssltheory.rank_deficient import rank_of
-from ssltheory.records import write_record
+from ssltheory.moments import completed_moments
+from ssltheory.rank_deficient import equilibrium_gap, rank_of
+from ssltheory.records import progress, write_record
 from ssltheory.trajectory import Outcome
 
 Family = Literal["exchangeable", "whitened", "general"]
@@ -60,9 +59,8 @@ class Problems:
         return Problems(self.X[which], self.Y[which], self.S[which], self.lam, self.drawn)
 
     def linear(self, k: int, n: int) -> LinearProblem:
-        """Return the k-th problem with a code of width ``n``, and Z = Y X^{-1} Y^T + I: y has a part of variance 1."""
-        X, Y = self.X[k], self.Y[k]
-        return LinearProblem(SecondMoments(X, Y, Y @ np.linalg.solve(X, Y.T) + np.eye(len(X))), self.lam, n)
+        """Return the k-th problem with a code of width ``n``; y has a part of variance 1 that x does not predict."""
+        return LinearProblem(completed_moments(self.X[k], self.Y[k]), self.lam, n)
 
 
 def draw_problems(rng: np.random.Generator, count: int, m: int, lam: float, family: Family) -> Problems:
@@ -247,31 +245,6 @@ def basin_map(
     return BasinMap(rest, rank.astype(np.int8), largest, moving, _gap(rest, X, Y, lam, rank))
 
 
-def descend(
-    A: Float[np.ndarray, "K n m"],
-    B: Float[np.ndarray, "K n n"],
-    *,
-    X: Float[np.ndarray, "m m"],
-    Y: Float[np.ndarray, "m m"],
-    lam: float,
-    steps: Float[np.ndarray, " T"],
-) -> tuple[Float[np.ndarray, "K n m"], Float[np.ndarray, "K n n"]]:
-    """Take SG steps of the given sizes on the moments: training without the noise of minibatches.
-
-    A <- A - step (B^T R + lam A) and B <- B - step (R A^T + lam B) at once, with R = B A X - A Y. Raises ``ValueError``
-    for shapes, ``lam`` < 0 or a step that is not positive.
-    """
-    A = _validate.shaped("A", A, ("n", "m"), batched=True)
-    B = _validate.shaped("B", B, (A.shape[-2], A.shape[-2]), batched=True)
-    X = _validate.shaped("X", X, (A.shape[-1], A.shape[-1]))
-    Y = _validate.shaped("Y", Y, X.shape)
-    lam = _validate.scalar("lam", lam, _validate.nonnegative)
-    for step in _validate.positive("steps", _validate.shaped("steps", steps, ("T",))):
-        R = B @ A @ X - A @ Y
-        A, B = (1 - step * lam) * A - step * _t(B) @ R, (1 - step * lam) * B - step * R @ _t(A)
-    return A, B
-
-
 def _replace(rest: Rest, which: np.ndarray, more: Rest) -> Rest:
     columns: dict[str, Any] = {}
     for name in ("A", "B", "C", "field_norm", "outcome"):
@@ -288,30 +261,15 @@ def _replace(rest: Rest, which: np.ndarray, more: Rest) -> Rest:
 
 
 def _gap(rest: Rest, X: np.ndarray, Y: np.ndarray, lam: np.ndarray | float, rank: np.ndarray) -> np.ndarray:
-    # With (V, H) as rank_parts reads them: the terms of rank_residual, the parts of B off the code's directions, and
-    # the balance V^T V = I. A limit of rank 0 is the origin.
     gap = np.full(len(rank), np.nan)
-    gap[rank == 0] = 0.0
+    gap[rank == 0] = 0.0  # the origin
     for k in range(1, rest.A.shape[-1] + 1):
         which = np.flatnonzero(rank == k)
-        if not len(which):
-            continue
-        A, B = rest.A[which], rest.B[which]
-        x, y = (M if M.ndim == 2 else M[which] for M in (np.asarray(X), np.asarray(Y)))
-        decay = np.reshape(lam if np.ndim(lam) == 0 else np.asarray(lam)[which], (-1, 1, 1))
-        U = np.linalg.svd(A, full_matrices=False)[0][:, :, :k]
-        H = _t(U) @ B @ U
-        V = _t(np.linalg.solve(_t(H), _t(U) @ A))
-        terms = x @ V @ H @ _t(H), _t(y) @ V @ H, decay * V
-        size = sum(np.linalg.norm(M, axis=(-1, -2)) for M in terms)
-        outside = np.linalg.norm(B - U @ H @ _t(U), axis=(-1, -2)) / np.linalg.norm(B, axis=(-1, -2))
-        skew = np.linalg.norm(_t(V) @ V - np.eye(k), axis=(-1, -2))
-        gap[which] = np.linalg.norm(terms[0] - terms[1] + terms[2], axis=(-1, -2)) / size + outside + skew
+        if len(which):
+            x, y = (M if M.ndim == 2 else M[which] for M in (np.asarray(X), np.asarray(Y)))
+            decay = lam if np.ndim(lam) == 0 else np.asarray(lam)[which]
+            gap[which] = equilibrium_gap(rest.A[which], rest.B[which], x, y, decay, k)
     return gap
-
-
-def _t(M: np.ndarray) -> np.ndarray:
-    return np.swapaxes(M, -1, -2)
 
 
 SEED = 20261
@@ -393,13 +351,8 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=2_000)
     parser.add_argument("--out", type=Path, default=Path("book/data/basins.json"))
     options = parser.parse_args()
-    start, found, todo = time.perf_counter(), [], settings()
-    for k, setting in enumerate(todo):
-        result = cell(setting, options.starts)
-        found.append(setting | summary(result))
-        spent = time.perf_counter() - start
-        print(f"\r{k + 1}/{len(todo)} cells, {spent:.0f} s", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+    start = time.perf_counter()
+    found = [setting | summary(cell(setting, options.starts)) for setting in progress(settings(), "cells")]
     command = f"python -m ssltheory.basins --starts {options.starts}"
     write_record(options.out, found, command=command, seconds=time.perf_counter() - start)
 

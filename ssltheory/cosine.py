@@ -17,10 +17,6 @@ from ssltheory.iteration import schedule
 from ssltheory.linear import Dynamics, check_dynamics
 
 
-def _t(M: np.ndarray) -> np.ndarray:
-    return np.swapaxes(M, -1, -2)
-
-
 def _unit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size = np.linalg.norm(rows, axis=-1, keepdims=True)
     return rows / size, size
@@ -34,7 +30,7 @@ def cosine_loss(
     C: Float[np.ndarray, "*batch n m"] | None = None,
 ) -> Float[np.ndarray, "*batch"]:
     """The mean of 1 - cos(B A x, C y) over the pairs, without weight decay; C is A if None."""
-    u, v = x @ _t(B @ A), y @ _t(A if C is None else C)
+    u, v = x @ (B @ A).mT, y @ (A if C is None else C).mT
     return 1 - np.mean(np.sum(_unit(u)[0] * _unit(v)[0], axis=-1), axis=-1)
 
 
@@ -57,14 +53,14 @@ def cosine_field(
     """
     teacher = A if C is None else C
     N = x.shape[-2]
-    code = x @ _t(A)
-    (p, size), (t, far) = _unit(code @ _t(B)), _unit(y @ _t(teacher))
+    code = x @ A.mT
+    (p, size), (t, far) = _unit(code @ B.mT), _unit(y @ teacher.mT)
     cosine = np.sum(p * t, axis=-1, keepdims=True)
     d = (cosine * p - t) / size
-    dA = -(_t(B) @ (_t(d) @ x)) / N - lam * A
-    dB = -(_t(d) @ code) / N - lam * B
+    dA = -(B.mT @ (d.mT @ x)) / N - lam * A
+    dB = -(d.mT @ code) / N - lam * B
     if dynamics == "gradient":
-        return dA - _t((cosine * t - p) / far) @ y / N, dB
+        return dA - ((cosine * t - p) / far).mT @ y / N, dB
     if dynamics == "sg" or kappa is None:
         return dA, dB
     return dA, dB, kappa * (A - teacher)

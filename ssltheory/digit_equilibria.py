@@ -8,12 +8,12 @@ import argparse
 import time
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from ssltheory import _validate
 from ssltheory.digits import digit_views
 from ssltheory.equilibria import critical_weight_decay, largest_equilibrium
 from ssltheory.moments import second_moments
@@ -54,8 +54,7 @@ class TrainedNetworks:
 def leading_views(m: int) -> tuple[Float[np.ndarray, "N m"], Float[np.ndarray, "N m"]]:
     """Pairs of centred views of the digits in the m leading eigenvectors of E[y x^T] + E[x y^T]."""
     x, y, _ = digit_views(np.random.default_rng(0), centre=True)
-    moments = second_moments(x, y)
-    V = np.linalg.eigh(moments.yx + moments.yx.T)[1][:, ::-1][:, : _validate.count("m", m)]
+    V = second_moments(x, y).shared_directions(m).T
     return x @ V, y @ V
 
 
@@ -97,30 +96,30 @@ def train_digits(m: int, dynamics: Literal["sg", "ema"], seed: int = 0) -> Train
 
 def main() -> None:
     """Train networks for m = 1, 2, 3, 5, 10, stop-gradient and EMA, and record what they reached."""
-    from ssltheory.records import write_record
+    from ssltheory.records import progress, write_record
 
     argparse.ArgumentParser(prog="python -m ssltheory.digit_equilibria", description=main.__doc__).parse_args()
     began = time.perf_counter()
     rows = []
-    for m in SIZES:
-        dynamics: Literal["sg", "ema"]
-        for dynamics in ("sg", "ema"):
-            run = train_digits(m, dynamics)
-            values, along = run.along
-            row = {"m": m, "dynamics": dynamics, "lam": run.lam, "lam_star": run.lam_star, "diverged": run.diverged}
-            rows.append(
-                row
-                | {
-                    "errors": run.errors.tolist(),
-                    "error_of_mean": float(
-                        np.linalg.norm(run.S.mean(axis=0) - run.predicted) / np.linalg.norm(run.predicted)
-                    ),
-                    "predicted": values.tolist(),
-                    "reached": along.tolist(),
-                    "first_network": run.S[0].tolist(),
-                }
-            )
-            print(row, np.round(run.errors, 3), flush=True)
+    names: list[Literal["sg", "ema"]] = ["sg", "ema"]
+    for m, dynamics in progress(list(product(SIZES, names)), "settings"):
+        run = train_digits(m, dynamics)
+        values, along = run.along
+        mean = np.linalg.norm(run.S.mean(axis=0) - run.predicted) / np.linalg.norm(run.predicted)
+        rows.append(
+            {
+                "m": m,
+                "dynamics": dynamics,
+                "lam": run.lam,
+                "lam_star": run.lam_star,
+                "diverged": run.diverged,
+                "errors": run.errors.tolist(),
+                "error_of_mean": float(mean),
+                "predicted": values.tolist(),
+                "reached": along.tolist(),
+                "first_network": run.S[0].tolist(),
+            }
+        )
     data = {"settings": SETTINGS | {"alpha": ALPHA}, "runs": rows}
     seconds = time.perf_counter() - began
     command = "python -m ssltheory.digit_equilibria"

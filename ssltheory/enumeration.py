@@ -11,14 +11,14 @@ import argparse
 import time
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations_with_replacement, pairwise
+from itertools import combinations_with_replacement, pairwise, product
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Int
 
 from ssltheory import _validate
-from ssltheory.equilibria import _moments, critical_weight_decay, gram_residual
+from ssltheory.equilibria import critical_weight_decay, gram_residual
 
 KNOWN_COUNTS = {1: 2, 2: 6, 3: 24, 4: 124, 5: 824}
 """The number of complex solutions of a generic problem, as :func:`count_solutions` finds it."""
@@ -315,18 +315,14 @@ def _units(m: int) -> np.ndarray:
     return _unpack(np.eye(m * (m + 1) // 2), m)
 
 
-def _t(M: np.ndarray) -> np.ndarray:
-    return np.swapaxes(M, -1, -2)
-
-
 def _equation(T: np.ndarray, G: np.ndarray, Q: np.ndarray) -> np.ndarray:
-    return _pack(T @ T - _t(G) @ T @ G + Q)
+    return _pack(T @ T - G.mT @ T @ G + Q)
 
 
 def _derivative(T: np.ndarray, G: np.ndarray) -> np.ndarray:
     units = _units(T.shape[-1])
     T, G = T[..., None, :, :], G[..., None, :, :]
-    return np.swapaxes(_pack(T @ units + units @ T - _t(G) @ units @ G), -1, -2)
+    return np.swapaxes(_pack(T @ units + units @ T - G.mT @ units @ G), -1, -2)
 
 
 def _newton_step(T: np.ndarray, G: np.ndarray, Q: np.ndarray) -> np.ndarray:
@@ -442,11 +438,7 @@ def start_system(m: int) -> Start:
 
     data = read_record("equilibrium_count").data["start"]
     G, Q, T = (np.array(data[k][0]) + 1j * np.array(data[k][1]) for k in ("G", "Q", "T"))
-    return Start(_square(G, m), _square(Q, m), _unpack(T, m), data["loops"])
-
-
-def _square(v: np.ndarray, m: int) -> np.ndarray:
-    return v.reshape(m, m)
+    return Start(G.reshape(m, m), Q.reshape(m, m), _unpack(T, m), data["loops"])
 
 
 def all_solutions(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"], lam: float) -> Solutions:
@@ -457,7 +449,7 @@ def all_solutions(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"], lam:
     over a random corner. Each end is polished by Newton's method. Real solutions are exactly the positive definite
     ones. Raises ``ValueError`` for m > 4, saying the number of solutions.
     """
-    X, Y, lam = _moments(X, Y, lam)
+    X, Y, lam = _validate.problem(X, Y, lam)
     m = len(X)
     if m > 4:
         raise ValueError(
@@ -474,7 +466,7 @@ def _solve_many(X: np.ndarray, Y: np.ndarray, lam: np.ndarray) -> list[Solutions
     # Units in which |G| = sqrt m: T = g^2 T', Q = g^4 Q'.
     g = np.maximum(np.linalg.norm(G, axis=(1, 2)) / np.sqrt(m), 1e-300)[:, None, None]
     unit = G / g
-    Q = lam[:, None, None] * _t(unit) @ inverse @ unit / g**2
+    Q = lam[:, None, None] * unit.mT @ inverse @ unit / g**2
     K = len(start.T)
     G1, Q1 = (np.repeat(M, K, axis=0).astype(complex) for M in (unit, Q))
     T0 = np.tile(start.T, (count, 1, 1))
@@ -572,19 +564,19 @@ def draw_problems(
 
     def wishart() -> np.ndarray:
         W = rng.normal(size=(count, m, 3 * m))
-        return W @ _t(W) / (3 * m)
+        return W @ W.mT / (3 * m)
 
     if family == "digits":
         xx, yx = _digit_moments()
         if m > len(xx):
             raise ValueError(f"m must be at most {len(xx)} for digits; got {m}")
         V = np.linalg.qr(rng.normal(size=(count, len(xx), m)))[0]
-        return _t(V) @ xx @ V, _t(V) @ yx @ V
+        return V.mT @ xx @ V, V.mT @ yx @ V
     if family == "near a rotation":
         Y = np.linalg.qr(rng.normal(size=(count, m, m)))[0]
         Y[..., 0] *= np.sign(np.linalg.det(Y))[:, None]
         E = 0.1 * rng.normal(size=(count, m, m))
-        return np.eye(m) + (E + _t(E)) / 2, Y + 0.1 * rng.normal(size=(count, m, m))
+        return np.eye(m) + (E + E.mT) / 2, Y + 0.1 * rng.normal(size=(count, m, m))
     signal = wishart()
     X = signal + 0.3 * wishart()
     return X, signal if family == "signal and noise" else rng.normal(size=(count, m, m)) / np.sqrt(m)
@@ -598,8 +590,8 @@ def _digit_moments() -> tuple[np.ndarray, np.ndarray]:
 
     x, y, _ = digit_views(np.random.default_rng(0))
     moments = second_moments(x, y)
-    V = np.linalg.eigh(moments.yx + moments.yx.T)[1][:, -16:]
-    return V.T @ moments.xx @ V, V.T @ moments.yx @ V
+    moments = moments.project(moments.shared_directions(16)[::-1])
+    return moments.xx, moments.yx
 
 
 def small_decay_count(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"]) -> int:
@@ -609,7 +601,7 @@ def small_decay_count(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"]) 
     (:func:`draw_problems` gives such with probability one): as lam -> 0 each equilibrium tends to a positive
     semi-definite one whose kernel is invariant under G, and there is one for each invariant subspace.
     """
-    X, Y, _ = _moments(X, Y, 1.0)
+    X, Y, _ = _validate.problem(X, Y, 1.0)
     values = np.linalg.eigvals(np.linalg.solve(X, Y.T))
     real = int((values.imag == 0).sum())
     return 2 ** (real + (len(values) - real) // 2)
@@ -640,7 +632,7 @@ def main() -> None:
 
     With --families count the full-rank equilibria of random problems instead.
     """
-    from ssltheory.records import write_record
+    from ssltheory.records import progress, write_record
 
     parser = argparse.ArgumentParser(prog="python -m ssltheory.enumeration", description=main.__doc__)
     parser.add_argument("--largest", type=int, default=5, help="the largest m that is counted exactly")
@@ -649,11 +641,9 @@ def main() -> None:
     began = time.perf_counter()
     if options.families:
         rows = []
-        for family in FAMILIES:
-            for m, count in ((2, 500), (3, 300)):
-                for k, ratio in enumerate(RATIOS):
-                    rows.append(count_family(family, m, ratio, count, seed=10 * m + k))
-                    print(rows[-1], flush=True)
+        cells = list(product(FAMILIES, ((2, 500), (3, 300)), enumerate(RATIOS)))
+        for family, (m, count), (k, ratio) in progress(cells, "cells"):
+            rows.append(count_family(family, m, ratio, count, seed=10 * m + k))
         seconds = time.perf_counter() - began
         command = "python -m ssltheory.enumeration --families"
         print(write_record("book/data/equilibrium_families.json", rows, command=command, seconds=seconds))

@@ -13,20 +13,11 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from ssltheory import _validate
+from ssltheory.linear import LinearProblem
+from ssltheory.moments import completed_moments
 
 _DENSE = 24  # up to this m the Newton equations are solved as a dense system
 _EPS = float(np.finfo(np.float64).eps)
-
-
-def _t(M: np.ndarray) -> np.ndarray:
-    return np.swapaxes(M, -1, -2)
-
-
-def _moments(X: Any, Y: Any, lam: Any) -> tuple[np.ndarray, np.ndarray, float]:
-    X = _validate.shaped("X", X, ("m", "m"))
-    X = _validate.positive_definite("X", X)
-    Y = _validate.shaped("Y", Y, X.shape)
-    return X, Y, _validate.scalar("lam", lam, _validate.positive)
 
 
 def _gram(S: Any, m: int) -> np.ndarray:
@@ -45,7 +36,7 @@ def _psd(name: str, S: Any, m: int) -> np.ndarray:
 
 def _root(Q: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(Q)
-    return (vectors * np.sqrt(np.clip(values, 0.0, None))[..., None, :]) @ _t(vectors)
+    return (vectors * np.sqrt(np.clip(values, 0.0, None))[..., None, :]) @ vectors.mT
 
 
 def gram_residual(
@@ -59,7 +50,7 @@ def gram_residual(
     ``S`` may be complex and may have leading batch axes. Raises ``ValueError`` for shapes that do not fit, X not
     positive definite, ``lam`` <= 0. Source: Ponce et al., Proposition 4.5.
     """
-    X, Y, lam = _moments(X, Y, lam)
+    X, Y, lam = _validate.problem(X, Y, lam)
     S = _gram(S, len(X))
     shift = lam * np.eye(len(X))
     return (X @ S + shift) @ (S @ X + shift) - Y.T @ S @ Y
@@ -75,7 +66,7 @@ def best_response(
     about 1e-8 |G| |S|^{1/2} at worst: a weaker direction is lost. Raises ``ValueError`` if S (..., m, m) is not
     symmetric positive semi-definite.
     """
-    X, Y, lam = _moments(X, Y, lam)
+    X, Y, lam = _validate.problem(X, Y, lam)
     S = _psd("S", S, len(X))
     inverse = np.linalg.inv(X)
     G = Y @ inverse
@@ -106,7 +97,7 @@ def best_response_derivative(
     semi-definite matrices to such. Raises ``ValueError`` where K is singular (S or Y is), since Phi has no derivative
     there.
     """
-    X, Y, lam = _moments(X, Y, lam)
+    X, Y, lam = _validate.problem(X, Y, lam)
     S = _psd("S", _validate.shaped("S", S, X.shape), len(X))
     G = np.linalg.solve(X, Y.T).T
     values, V = np.linalg.eigh(G.T @ S @ G)
@@ -172,7 +163,7 @@ def existence_bounds(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"], l
 
     For m = 1 both are the discriminant's tau^2 >= 4 rho lam. Raises as :func:`gram_residual`.
     """
-    X, Y, lam = _moments(X, Y, lam)
+    X, Y, lam = _validate.problem(X, Y, lam)
     sigma = np.linalg.svd(np.linalg.solve(X, Y.T), compute_uv=False)
     values = np.linalg.eigvalsh(X)
     return ExistenceBounds(lam, float(sigma[-1] ** 2 * values[0] / 4), float(sigma[0] ** 2 * values[-1] / 4))
@@ -187,7 +178,7 @@ def monotone_iteration(
     after finitely many steps; it is the last one returned. |G| is the largest singular value of G = Y X^{-1}. Rounding
     is as in :func:`best_response`.
     """
-    X, Y, lam = _moments(X, Y, lam)
+    X, Y, lam = _validate.problem(X, Y, lam)
     inverse = np.linalg.inv(X)
     G = Y @ inverse
     iterates = [np.linalg.norm(G, 2) ** 2 * np.eye(len(X))]
@@ -234,7 +225,7 @@ def largest_equilibrium(
     relative residual accepted. The result says in ``reason`` what was found; it does not raise where there is no
     equilibrium.
     """
-    X, Y, lam = _moments(X, Y, lam)
+    X, Y, lam = _validate.problem(X, Y, lam)
     tol = _validate.scalar("tol", tol, _validate.positive)
     max_iterations = _validate.count("max_iterations", max_iterations)
     problem = _Quadratic(X, Y)
@@ -269,7 +260,7 @@ def critical_weight_decay(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m
     positive semi-definite, which proves that it is the threshold; otherwise the bracket is halved. Relative error about
     1e-12 for well conditioned moments; nan where they are too ill conditioned for double precision to place it.
     """
-    X, Y, _ = _moments(X, Y, 1.0)
+    X, Y, _ = _validate.problem(X, Y, 1.0)
     problem = _Quadratic(X, Y)
     if problem.singular:
         return 0.0
@@ -307,7 +298,7 @@ def equilibrium_state(
     form. Raises ``ValueError`` if n < m, S is not positive definite or U^T U is not the identity; whether S solves the
     equation is for the caller (:func:`gram_residual`). Source: Ponce et al., Proposition 4.5 and Corollary 4.6.
     """
-    X, Y, lam = _moments(X, Y, lam)
+    X, Y, lam = _validate.problem(X, Y, lam)
     m = len(X)
     S = _validate.positive_definite("S", _validate.shaped("S", S, (m, m)))
     n = _validate.count("n", n)
@@ -332,25 +323,30 @@ def search_equilibria(
 ) -> tuple[Float[np.ndarray, "found n m"], Float[np.ndarray, "found n n"]]:
     """Look for SG equilibria of any rank without the theory and return the states (A, B) found, one for each success.
 
-    A root finder (Powell's hybrid method) runs on the field from ``starts`` states whose entries are normal with
-    standard deviation ``spread``; it is drawn to saddles as readily as to stable equilibria. A root counts if the
-    field's norm there is below 1e-10.
+    A root finder (Powell's hybrid method, with the Jacobian of :mod:`ssltheory.stability`) runs on the field from
+    ``starts`` states whose entries are normal with standard deviation ``spread``; it is drawn to saddles as readily as
+    to stable equilibria. A root counts if the field's norm there is below 1e-10. ``lam`` may be 0.
     """
     from scipy.optimize import root
 
-    from ssltheory.linear import velocity
+    from ssltheory.stability import jacobian
 
-    X, Y, lam = _moments(X, Y, lam)
-    m, n = len(X), _validate.count("n", n)
+    problem = LinearProblem(completed_moments(X, Y), lam, n)
+    m = problem.m
     spread = _validate.scalar("spread", spread, _validate.positive)
 
+    def parts(state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return state[: n * m].reshape(n, m), state[n * m :].reshape(n, n)
+
     def field(state: np.ndarray) -> np.ndarray:
-        A, B = state[: n * m].reshape(n, m), state[n * m :].reshape(n, n)
-        return np.concatenate([d.ravel() for d in velocity("sg", X, Y, Y, lam, A, B)])
+        return np.concatenate([d.ravel() for d in problem.field("sg", *parts(state))])
+
+    def slope(state: np.ndarray) -> np.ndarray:
+        return jacobian(problem, "sg", *parts(state))
 
     states = [np.empty((0, n * m + n * n))]
     for _ in range(_validate.count("starts", starts)):
-        found = root(field, spread * rng.normal(size=n * m + n * n), tol=1e-14)
+        found = root(field, spread * rng.normal(size=n * m + n * n), jac=slope, tol=1e-14)
         if np.linalg.norm(field(found.x)) < 1e-10:
             states.append(found.x[None])
     roots = np.concatenate(states)

@@ -13,10 +13,6 @@ Dynamics = Literal["gradient", "sg", "ema"]
 """``"gradient"``: the flow of E itself; ``"sg"``: stop-gradient; ``"ema"``: moving-average teacher."""
 
 
-def _t(M: np.ndarray) -> np.ndarray:
-    return np.swapaxes(M, -1, -2)
-
-
 def _dot(M: np.ndarray, N: np.ndarray) -> np.ndarray:
     return np.einsum("...ij,...ij->...", M, N)
 
@@ -134,7 +130,7 @@ class LinearProblem:
         In the flows of SG and EMA, D' = -2 lam D whatever the teacher does. Source: Ponce et al., Lemma 4.2.
         """
         A, B = self.check_state(A, B)
-        return A @ _t(A) - _t(B) @ B
+        return A @ A.mT - B.mT @ B
 
     def imbalance_after_step(
         self,
@@ -150,8 +146,8 @@ class LinearProblem:
         """
         step = _validate.scalar("step", step, _validate.positive)
         R = self.residual(A, B, A if C is None else C)
-        P0, Q0 = _t(B) @ R, R @ _t(A)
-        return (1 - step * self.lam) ** 2 * self.imbalance(A, B) + step**2 * (P0 @ _t(P0) - _t(Q0) @ Q0)
+        P0, Q0 = B.mT @ R, R @ A.mT
+        return (1 - step * self.lam) ** 2 * self.imbalance(A, B) + step**2 * (P0 @ P0.mT - Q0.mT @ Q0)
 
     def size_bound(
         self,
@@ -223,10 +219,10 @@ def velocity(
     """
     teacher = A if C is None else C
     R = B @ A @ X - teacher @ Y
-    dA = -(_t(B) @ R) - lam * A
-    dB = -(R @ _t(A)) - lam * B
+    dA = -(B.mT @ R) - lam * A
+    dB = -(R @ A.mT) - lam * B
     if dynamics == "gradient":
-        return dA + B @ A @ _t(Y) - A @ Z, dB
+        return dA + B @ A @ Y.mT - A @ Z, dB
     if dynamics == "sg":
         return dA, dB
     return dA, dB, cast(float, kappa) * (A - teacher)

@@ -8,7 +8,6 @@ cosine loss at one; five seeds each. About half an hour on two busy cores.
 """
 
 import argparse
-import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from jaxtyping import Float, Int
 
 from ssltheory import _validate
 from ssltheory.diagnostics import effective_rank
-from ssltheory.records import write_record
+from ssltheory.records import progress, write_record
 from ssltheory.siamese import Config, DigitPairs, Layer, digit_pairs, squared_norm, train
 
 SEEDS = 5
@@ -118,10 +117,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("book/data/long_training.json"))
     options = parser.parse_args()
     start, found, pairs = time.perf_counter(), [], digit_pairs(np.random.default_rng(0))
-    for k, config in enumerate(SETTINGS):
+    for config in progress(SETTINGS, "settings"):
         found.append(entry(config, course(config, pairs, options.steps)))
-        print(f"\r{k + 1}/{len(SETTINGS)} settings", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
     command = f"python -m ssltheory.long_training --steps {options.steps}"
     seconds = time.perf_counter() - start
     write_record(options.out, found, command=command, seconds=seconds, packages=("numpy", "torch", "scikit-learn"))

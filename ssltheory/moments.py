@@ -56,6 +56,16 @@ class SecondMoments:
         both, cross = (self.xx + self.yy) / 2, (self.yx + self.yx.T) / 2
         return SecondMoments(both, cross, both, self.count)
 
+    def shared_directions(self, count: int) -> Float[np.ndarray, "count m"]:
+        """The ``count`` directions, one a row, in which the two views of a pair have most in common.
+
+        They are the leading eigenvectors of Y + Y^T, and fit :meth:`project`. Raises ``ValueError`` for more than m.
+        """
+        count = _validate.count("count", count)
+        if count > self.m:
+            raise ValueError(f"count must be at most m = {self.m}; got {count}")
+        return np.linalg.eigh(self.yx + self.yx.T)[1][:, ::-1][:, :count].T
+
     def project(self, V: Float[np.ndarray, "k m"]) -> "SecondMoments":
         """Moments of the projected views V x, V y: (V X V^T, V Y V^T, V Z V^T).
 
@@ -90,6 +100,18 @@ def second_moments(x: Float[np.ndarray, "N m"], y: Float[np.ndarray, "N m"]) -> 
         raise ValueError(f"x has shape {x.shape}; need at least one pair of at least one dimension")
     N = x.shape[0]
     return SecondMoments(x.T @ x / N, y.T @ x / N, y.T @ y / N, N)
+
+
+def completed_moments(xx: Float[np.ndarray, "m m"], yx: Float[np.ndarray, "m m"], noise: float = 1.0) -> SecondMoments:
+    """Moments with a given X and Y, for dynamics that do not see Z: Z = Y X^{-1} Y^T + ``noise`` I.
+
+    The first term is the least Z that X and Y allow, the second what of y no linear function of x predicts. Raises
+    ``ValueError`` for X not positive definite, Y of another shape or ``noise`` < 0.
+    """
+    xx, yx, _ = _validate.problem(xx, yx, 1.0)
+    noise = _validate.scalar("noise", noise, _validate.nonnegative)
+    explained = yx @ np.linalg.solve(xx, yx.T)
+    return SecondMoments(xx, yx, (explained + explained.T) / 2 + noise * np.eye(len(xx)))
 
 
 def gaussian_moments(

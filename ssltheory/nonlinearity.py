@@ -8,10 +8,10 @@ minutes on two busy cores.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from jaxtyping import Complex, Float
 
 from ssltheory import _validate
 from ssltheory.linear import Dynamics
-from ssltheory.records import write_record
+from ssltheory.records import progress, write_record
+from ssltheory.stability import antisymmetric_basis, quotient
 from ssltheory.two_layer import Activation, TwoLayer, field_jacobian, mean_field
 
 __all__ = [
@@ -84,10 +85,10 @@ def symmetry_tangent(net: TwoLayer, parameters: Float[np.ndarray, " d"]) -> Floa
     _plain(net)
     W1, W2, B, *teacher = net.arrays(parameters)
     moves = []
-    for W in _antisymmetric(net.n):
+    for W in antisymmetric_basis(net.n):
         moves.append([0 * W1, W @ W2, W @ B - B @ W] + ([0 * W1, W @ teacher[1]] if teacher else []))
     if net.scale == 0 or net.activation == "radial":
-        for W in _antisymmetric(net.hidden or 0):
+        for W in antisymmetric_basis(W1.shape[0]):
             moves.append([W @ W1, -W2 @ W, 0 * B] + ([W @ teacher[0], -teacher[1] @ W] if teacher else []))
     T = np.array([np.concatenate([M.ravel() for M in move]) for move in moves]).T
     U, s, _ = np.linalg.svd(T, full_matrices=False)
@@ -109,8 +110,7 @@ def transverse_spectrum(
         parameters = np.concatenate([parameters, parameters[: net.encoder_size]])
     J = field_jacobian(net, parameters, x, y, lam=lam, dynamics=dynamics, kappa=kappa)
     T = symmetry_tangent(net, parameters)
-    N = np.linalg.qr(T, mode="complete")[0][:, T.shape[1] :] if T.shape[1] else np.eye(len(J))
-    values = np.linalg.eigvals(N.T @ J @ N)
+    values = np.linalg.eigvals(quotient(J, T))
     return values[np.argsort(-values.real)]
 
 
@@ -349,13 +349,6 @@ def _plain(net: TwoLayer) -> None:
         raise ValueError(f"need a hidden layer in the encoder, a linear predictor and no biases; got {net}")
 
 
-def _antisymmetric(k: int) -> Iterator[np.ndarray]:
-    for i, j in zip(*np.triu_indices(k, 1), strict=True):
-        W = np.zeros((k, k))
-        W[i, j], W[j, i] = 1.0, -1.0
-        yield W
-
-
 def _plain_numbers(seen: Followed) -> dict[str, Any]:
     def short(value: Any) -> Any:
         if isinstance(value, list):
@@ -373,21 +366,17 @@ def main() -> None:
     options = parser.parse_args()
     begin, followed, kicks = time.perf_counter(), [], []
     activations: tuple[Activation, ...] = ("radial", "tanh", "swish")
-    for seed in range(options.problems):
+    for seed, activation in progress(list(product(range(options.problems), activations)), "problems and activations"):
         x, y = draw_pairs(np.random.default_rng(seed))
-        for activation in activations:
-            for seen, net, p in follow(activation, seed):
-                followed.append({"activation": activation, "seed": seed, **_plain_numbers(seen)})
-                if seen.scale not in KICKED_AT or seen.rank < 2 or (seen.scale == 0 and activation != "tanh"):
-                    continue
-                rng = np.random.default_rng([seed, 1])
-                for size in KICKS:
-                    for _ in range(2):
-                        first, last, codes = kick(net, p, x, y, rng, size=size)
-                        key = {"activation": activation, "seed": seed, "scale": seen.scale, "size": size}
-                        kicks.append(key | {"first": first, "last": last, "codes": codes.tolist()})
-            print(f"\rproblem {seed + 1}/{options.problems}, {activation}   ", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+        for seen, net, p in follow(activation, seed):
+            followed.append({"activation": activation, "seed": seed, **_plain_numbers(seen)})
+            if seen.scale not in KICKED_AT or seen.rank < 2 or (seen.scale == 0 and activation != "tanh"):
+                continue
+            rng = np.random.default_rng([seed, 1])
+            for size in np.repeat(KICKS, 2).tolist():
+                first, last, codes = kick(net, p, x, y, rng, size=size)
+                key = {"activation": activation, "seed": seed, "scale": seen.scale, "size": size}
+                kicks.append(key | {"first": first, "last": last, "codes": codes.tolist()})
     command = f"python -m ssltheory.nonlinearity --problems {options.problems}"
     data = {"followed": followed, "kicks": kicks}
     seconds = time.perf_counter() - begin

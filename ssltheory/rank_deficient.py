@@ -19,7 +19,7 @@ from jaxtyping import Complex, Float
 
 from ssltheory import _validate
 from ssltheory.linear import LinearProblem
-from ssltheory.moments import SecondMoments
+from ssltheory.moments import SecondMoments, completed_moments
 from ssltheory.scalar import radii
 from ssltheory.stability import commuting_spectrum, jacobian
 
@@ -27,15 +27,6 @@ Kind = Literal["dead", "inner", "outer"]
 """What a direction of commuting data does at an aligned equilibrium: nothing, or its own scalar equilibrium."""
 
 _REAL = 1e-8
-
-
-def _t(M: np.ndarray) -> np.ndarray:
-    return np.swapaxes(M, -1, -2)
-
-
-def _moments(X: object, Y: object, lam: object) -> tuple[np.ndarray, np.ndarray, float]:
-    X = _validate.positive_definite("X", _validate.shaped("X", X, ("m", "m")))
-    return X, _validate.shaped("Y", Y, X.shape), _validate.scalar("lam", lam, _validate.positive)
 
 
 def rank_residual(
@@ -49,10 +40,40 @@ def rank_residual(
 
     Raises ``ValueError`` for shapes, X not positive definite or ``lam`` <= 0.
     """
-    X, Y, lam = _moments(X, Y, lam)
+    X, Y, lam = _validate.problem(X, Y, lam)
     V = _validate.shaped("V", V, (len(X), "k"), batched=True)
     H = _validate.shaped("H", H, (V.shape[-1], V.shape[-1]), batched=True)
-    return X @ V @ H @ _t(H) - Y.T @ V @ H + lam * V
+    return np.sum(_pair_terms(V, H, X, Y, lam), axis=0)
+
+
+def _pair_terms(
+    V: np.ndarray, H: np.ndarray, X: np.ndarray, Y: np.ndarray, lam: float | np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The three terms of the equation, which add up to zero at an equilibrium; all may carry batch axes."""
+    return X @ V @ H @ H.mT, -(Y.mT @ V @ H), lam * V
+
+
+def equilibrium_gap(
+    A: Float[np.ndarray, "*batch n m"],
+    B: Float[np.ndarray, "*batch n n"],
+    X: Float[np.ndarray, "*#batch m m"],
+    Y: Float[np.ndarray, "*#batch m m"],
+    lam: Float[np.ndarray, "*#batch"] | float,
+    k: int,
+) -> Float[np.ndarray, "*batch"]:
+    """How far states with a code of rank k >= 1 are from an equilibrium of that rank; nothing is checked.
+
+    With (V, H, U) as in :func:`rank_parts`, the sum of three relative errors: |:func:`rank_residual`| over the size of
+    its terms, the part of B off the code's directions over |B|, and |V^T V - I|.
+    """
+    U = np.linalg.svd(A, full_matrices=False)[0][..., :k]
+    H = U.mT @ B @ U
+    V = np.linalg.solve(H.mT, U.mT @ A).mT
+    terms = _pair_terms(V, H, X, Y, np.asarray(lam)[..., None, None])
+    size = sum(np.linalg.norm(M, axis=(-1, -2)) for M in terms)
+    outside = np.linalg.norm(B - U @ H @ U.mT, axis=(-1, -2)) / np.linalg.norm(B, axis=(-1, -2))
+    skew = np.linalg.norm(V.mT @ V - np.eye(k), axis=(-1, -2))
+    return np.linalg.norm(np.sum(terms, axis=0), axis=(-1, -2)) / size + outside + skew
 
 
 def rank_state(
@@ -125,7 +146,7 @@ def rank_one_equilibria(
 
     Raises ``ValueError`` for X not positive definite or ``lam`` <= 0.
     """
-    X, Y, lam = _moments(X, Y, lam)
+    X, Y, lam = _validate.problem(X, Y, lam)
     m = len(X)
     inverse = np.linalg.inv(X)
     companion = np.block([[np.zeros((m, m)), np.eye(m)], [-lam * inverse, inverse @ Y.T]])
@@ -167,7 +188,7 @@ def rank_equilibria(
     """
     from scipy.optimize import least_squares
 
-    X, Y, lam = _moments(X, Y, lam)
+    X, Y, lam = _validate.problem(X, Y, lam)
     m = len(X)
     k = _validate.count("k", k)
     if k > m:
@@ -180,7 +201,7 @@ def rank_equilibria(
 
     def equations(z: np.ndarray) -> np.ndarray:
         V, H = parts(z)
-        rest = X @ V @ H @ H.T - Y.T @ V @ H + lam * V
+        rest = np.sum(_pair_terms(V, H, X, Y, lam), axis=0)
         return np.concatenate([rest.ravel(), (V.T @ V - np.eye(k))[np.triu_indices(k)]])
 
     size = np.linalg.norm(Y, 2) / np.linalg.eigvalsh(X)[0]
@@ -506,7 +527,7 @@ def find_cycle(
     """
     from scipy.integrate import solve_ivp
 
-    X, Y, lam = _moments(_validate.shaped("X", X, (2, 2)), _validate.shaped("Y", Y, (2, 2)), lam)
+    X, Y, lam = _validate.problem(_validate.shaped("X", X, (2, 2)), _validate.shaped("Y", Y, (2, 2)), lam)
     n = _validate.count("n", n, least=2)
     turns = _validate.count("turns", turns)
 
@@ -549,9 +570,7 @@ def find_cycle(
     whole = solve_ivp(field, (0.0, 2 * np.pi), [log_size, 0.0], method="DOP853", t_eval=angles, atol=1e-12, **tight)
     period, sizes = float(whole.y[1, -1]), np.exp(whole.y[0])
 
-    norm = max(1.0, float(np.linalg.norm(Y, 2)) ** 2)
-    joint = np.linalg.solve(X, Y.T)
-    problem = LinearProblem(SecondMoments(X, Y, Y @ joint + norm * np.eye(2)), lam, n)
+    problem = LinearProblem(completed_moments(X, Y), lam, n)
     d, u = 2 * n + n * n, np.eye(n)[0]
 
     def variational(_: float, z: np.ndarray) -> np.ndarray:
@@ -579,7 +598,7 @@ def alignment(
     A = _validate.shaped("A", A, ("n", "m"), batched=True)
     B = _validate.shaped("B", B, (A.shape[-2], A.shape[-2]), batched=True)
     U = _polar(A)
-    return _t(U) @ _polar(B @ U)
+    return U.mT @ _polar(B @ U)
 
 
 def _polar(M: np.ndarray) -> np.ndarray:
@@ -600,7 +619,7 @@ def balanced_states(
     Q, R = np.linalg.qr(rng.standard_normal((count, n, n)))
     W = Q * np.sign(np.einsum("kii->ki", R))[:, None, :]
     left, sigma, _ = np.linalg.svd(A, full_matrices=False)
-    return A, W @ (left * sigma[:, None, :]) @ _t(left)
+    return A, W @ (left * sigma[:, None, :]) @ left.mT
 
 
 def rank_of(A: Float[np.ndarray, "*batch n m"], tolerance: float = 1e-3) -> np.ndarray:
@@ -613,4 +632,4 @@ def rank_of(A: Float[np.ndarray, "*batch n m"], tolerance: float = 1e-3) -> np.n
 def diagonal_problem(rho: Float[np.ndarray, " m"], tau: Float[np.ndarray, " m"], lam: float, n: int) -> LinearProblem:
     """The problem X = diag(rho), Y = diag(tau), Z = diag(tau^2 / rho + 1): a variance of 1 of y is not predictable."""
     rho, tau, lam = _axes(rho, tau, lam)
-    return LinearProblem(SecondMoments(np.diag(rho), np.diag(tau), np.diag(tau**2 / rho + 1.0)), lam, n)
+    return LinearProblem(completed_moments(np.diag(rho), np.diag(tau)), lam, n)

@@ -3,13 +3,17 @@
 import json
 import os
 import platform
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,16 @@ def write_record(
         Path(temporary).unlink(missing_ok=True)
         raise
     return path
+
+
+def progress(items: Sequence[T], what: str) -> Iterator[T]:
+    """Yield the items, saying on the terminal how many are done and since when: long work shows where it is."""
+    start = time.perf_counter()
+    for k, item in enumerate(items):
+        yield item
+        spent = time.perf_counter() - start
+        print(f"\r{k + 1}/{len(items)} {what}, {spent:.0f} s", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
 
 
 def data_path(name: str) -> Path:

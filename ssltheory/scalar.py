@@ -97,24 +97,10 @@ def search_equilibria(
     are normal with standard deviation ``spread``; it is drawn to saddles as readily as to stable equilibria. A root
     counts if the field's norm there is below 1e-10.
     """
-    from scipy.optimize import root
+    from ssltheory.equilibria import search_equilibria as general
 
     problem = scalar_problem(rho, tau, lam, n)
-
-    def parts(state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return state[:n, None], state[n:].reshape(n, n)
-
-    def field(state: np.ndarray) -> np.ndarray:
-        return np.concatenate([d.ravel() for d in problem.field("sg", *parts(state))])
-
-    states = [np.empty((0, n + n * n))]
-    for _ in range(_validate.count("starts", starts)):
-        start = spread * rng.normal(size=n + n * n)
-        found = root(field, start, jac=lambda state: jacobian(rho, tau, lam, *parts(state)), tol=1e-14)
-        if np.linalg.norm(field(found.x)) < 1e-10:
-            states.append(found.x[None])
-    roots = np.concatenate(states)
-    return roots[:, :n, None], roots[:, n:].reshape(-1, n, n)
+    return general(problem.X, problem.Y, problem.lam, n, rng, starts, spread)
 
 
 def jacobian(
@@ -140,25 +126,10 @@ def jacobian(
     teacher = a if c is None else _validate.shaped("c", c, (n, 1))
     rho, tau, lam = (_validate.scalar(k, v) for k, v in (("rho", rho), ("tau", tau), ("lam", lam)))
     _parameters(rho, tau, lam)
-    identity = np.eye(n)
-    v = a[:, 0]
-    R = rho * B @ v - tau * teacher[:, 0]
-    # Columns of dR, each an (n, .) matrix against da, dB (row-major) and dc.
-    dR_a, dR_B, dR_c = rho * B, rho * np.kron(identity, v), -tau * identity
-    if kappa is None:
-        dR_a = dR_a + dR_c
-    a_a = -(B.T @ dR_a) - lam * identity
-    a_B = -(B.T @ dR_B) - np.kron(R, identity)
-    outer = np.kron(identity, v[:, None])
-    B_a = -(outer @ dR_a) - np.kron(R[:, None], identity)
-    B_B = -(outer @ dR_B) - lam * np.eye(n * n)
-    J = np.block([[a_a, a_B], [B_a, B_B]])
-    if kappa is None:
-        return J
-    rate = _validate.scalar("kappa", kappa, _validate.nonnegative)
-    right = np.vstack([-(B.T @ dR_c), -(outer @ dR_c)])
-    below = np.hstack([rate * identity, np.zeros((n, n * n)), -rate * identity])
-    return np.vstack([np.hstack([J, right]), below])
+    from ssltheory.stability import jacobian as general
+
+    problem = scalar_problem(rho, tau, lam, n)
+    return general(problem, "sg" if kappa is None else "ema", a, B, None if kappa is None else teacher, kappa)
 
 
 def spectrum(
@@ -227,14 +198,9 @@ def step_matrix(
     With the flow's Jacobian J of the student, the rows of (a, B) are I + step J and those of c are
     alpha I + (1 - alpha) times the new rows of a. alpha = 0 is SG, with n further eigenvalues 0 for the teacher.
     """
-    a, B = equilibrium(rho, tau, lam, n, sphere)
-    step = _validate.scalar("step", step, _validate.positive)
-    alpha = _validate.scalar("alpha", alpha, _validate.probability)
-    d = n + n * n
-    M = np.eye(d + n)
-    M[:d] += step * jacobian(rho, tau, lam, a, B, kappa=0.0)[:d]
-    M[d:] = alpha * M[d:] + (1 - alpha) * M[:n]
-    return M
+    from ssltheory.stability import step_matrix as general
+
+    return general(scalar_problem(rho, tau, lam, n), *equilibrium(rho, tau, lam, n, sphere), step, alpha)
 
 
 def iteration_radius(rho: float, tau: float, lam: float, n: int, step: float, alpha: float = 0.0) -> float:

@@ -8,7 +8,6 @@ one setting share them. A few minutes on two cores.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ssltheory.records import write_record
+from ssltheory.records import progress, write_record
 from ssltheory.scalar_trials import OutcomeTable, ScalarTrials, draw_states, draw_trials, run_trials
 
 SEED = 20260
@@ -72,11 +71,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--out", type=Path, default=Path("book/data/scalar_map.json"))
     options = parser.parse_args()
-    start, found, todo = time.perf_counter(), [], settings()
-    for k, setting in enumerate(todo):
+    start, found = time.perf_counter(), []
+    for setting in progress(settings(), "settings"):
         found.append(setting | {"trials": options.trials, "counts": outcome(setting, options.trials).counts})
-        print(f"\r{k + 1}/{len(todo)} settings", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
     command = f"python -m ssltheory.scalar_map --trials {options.trials}"
     write_record(options.out, found, command=command, seconds=time.perf_counter() - start)
 

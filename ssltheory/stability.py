@@ -58,6 +58,15 @@ def jacobian(
     return J.reshape(*batch, d, d)
 
 
+def antisymmetric_basis(n: int) -> Float[np.ndarray, "K n n"]:
+    """The antisymmetric n x n matrices E_ij - E_ji, i < j, in the order (0, 1), (0, 2), ...; K = n (n - 1) / 2."""
+    i, j = np.triu_indices(_validate.count("n", n), 1)
+    k = np.arange(len(i))
+    W = np.zeros((len(i), n, n))
+    W[k, i, j], W[k, j, i] = 1.0, -1.0
+    return W
+
+
 def orbit_tangent(
     A: Float[np.ndarray, "n m"],
     B: Float[np.ndarray, "n n"] | None = None,
@@ -72,14 +81,11 @@ def orbit_tangent(
     parts = [A] if B is None else [A, _validate.shaped("B", B, (n, n))]
     if C is not None:
         parts.append(_validate.shaped("C", C, (n, m)))
-    p, q = np.triu_indices(n, 1)
-    k = np.arange(len(p))
-    W = np.zeros((len(p), n, n))
-    W[k, p, q], W[k, q, p] = 1.0, -1.0
+    W = antisymmetric_basis(n)
     moves = [W @ M for M in parts]
     if B is not None:
         moves[1] = moves[1] - parts[1] @ W
-    T = np.concatenate([move.reshape(len(p), M.size) for move, M in zip(moves, parts, strict=True)], axis=1)
+    T = np.concatenate([move.reshape(len(W), M.size) for move, M in zip(moves, parts, strict=True)], axis=1)
     return _range(T.T, float(np.sqrt(sum(np.sum(M * M) for M in parts))))
 
 
@@ -131,10 +137,8 @@ def _neutral(
     """The directions to divide out: the orbit's, and for a frozen teacher those of all equilibria nearby."""
     if kappa == 0.0:  # every teacher is at rest, and (Q A, B Q^T) at the same teacher is again an equilibrium
         n, m = A.shape
-        p, q = np.triu_indices(n, 1)
-        W = np.zeros((len(p), n, n))
-        W[np.arange(len(p)), p, q], W[np.arange(len(p)), q, p] = 1.0, -1.0
-        student = np.concatenate([(W @ A).reshape(len(p), -1), -(B @ W).reshape(len(p), -1)], axis=1)
+        W = antisymmetric_basis(n)
+        student = np.concatenate([(W @ A).reshape(len(W), -1), -(B @ W).reshape(len(W), -1)], axis=1)
         T = _range(student.T, float(np.linalg.norm(A) + np.linalg.norm(B)))
         s = n * m + n * n
         graph = np.vstack([-np.linalg.pinv(J[:s, :s], rcond=1e-10) @ J[:s, s:], np.eye(n * m)])
@@ -363,9 +367,7 @@ def rotation_factors(A: Float[np.ndarray, "n m"], B: Float[np.ndarray, "n n"]) -
     b = V.T @ B @ V
     p, U = np.linalg.eigh(b.T @ b)
     i, j = np.triu_indices(m, 1)
-    W = np.zeros((len(i), m, m))
-    W[np.arange(len(i)), i, j], W[np.arange(len(i)), j, i] = 1.0, -1.0
-    image = (U.T @ b.T @ U) @ W @ (U.T @ b @ U) / (p[:, None] + p)
+    image = (U.T @ b.T @ U) @ antisymmetric_basis(m) @ (U.T @ b @ U) / (p[:, None] + p)
     return np.linalg.eigvals(image[:, i, j].T).astype(np.complex128)
 
 

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from ssltheory.digits import digit_views
 from ssltheory.enumeration import all_solutions
 from ssltheory.equilibria import best_response_derivative, critical_weight_decay, equilibrium_state
 from ssltheory.linear import LinearProblem
-from ssltheory.moments import SecondMoments, second_moments
-from ssltheory.records import write_record
+from ssltheory.moments import SecondMoments, completed_moments, second_moments
+from ssltheory.records import progress, write_record
 from ssltheory.stability import stability
 
 FAMILIES = ("additive noise", "joint Gaussian", "near rotation", "general cross moment", "strong shear", "digits")
@@ -98,8 +99,7 @@ def census_of(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"], lam: flo
     if not found.complete:
         return None
     grams = sorted((S.real for S in found.S[found.positive_definite]), key=np.trace)
-    Z = Y @ np.linalg.solve(X, Y.T)
-    problem = LinearProblem(SecondMoments(X, Y, (Z + Z.T) / 2 * (1 + 1e-9)), lam, len(X))
+    problem = LinearProblem(completed_moments(X, Y), lam, len(X))
     slow, sg, ema = 0, [], np.zeros(len(RATES), int)
     for S in grams:
         S = (S + S.T) / 2
@@ -150,11 +150,9 @@ def main() -> None:
     parser.add_argument("--out", default="book/data/stability_census.json")
     options = parser.parse_args()
     start, rows = time.perf_counter(), []
-    for k, family in enumerate(FAMILIES):
-        for m in (2, 3):
-            rng = np.random.default_rng([options.seed, k, m])
-            rows.append(census(family, m, options.problems, rng))
-            print(rows[-1], flush=True)
+    for (k, family), m in progress(list(product(enumerate(FAMILIES), (2, 3))), "families"):
+        rng = np.random.default_rng([options.seed, k, m])
+        rows.append(census(family, m, options.problems, rng))
     command = f"python -m ssltheory.stability_census --problems {options.problems} --seed {options.seed}"
     data = {"rates": RATES, "seed": options.seed, "families": rows}
     write_record(options.out, data, command=command, seconds=time.perf_counter() - start)

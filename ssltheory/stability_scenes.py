@@ -9,7 +9,7 @@ from ssltheory.enumeration import all_solutions
 from ssltheory.equilibria import equilibrium_state
 from ssltheory.explorers import Line, Marker, Panel, Points, Scene
 from ssltheory.linear import LinearProblem
-from ssltheory.moments import SecondMoments
+from ssltheory.moments import completed_moments
 from ssltheory.routh import RationalEquilibrium, equilibrium_around
 from ssltheory.stability import Stability, stability
 
@@ -37,9 +37,8 @@ def example(name: Example) -> RationalEquilibrium:
 
 
 def problem_of(X: np.ndarray, Y: np.ndarray, lam: float, n: int) -> LinearProblem:
-    """The linear problem with these X and Y and the least Z that they allow (SG and EMA do not see Z)."""
-    Z = Y @ np.linalg.solve(X, Y.T)
-    return LinearProblem(SecondMoments(X, Y, (Z + Z.T) / 2), lam, n)
+    """The linear problem with these X and Y and a Z that they allow (SG and EMA do not see Z)."""
+    return LinearProblem(completed_moments(X, Y), lam, n)
 
 
 @cache

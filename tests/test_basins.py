@@ -8,6 +8,9 @@ import pytest
 from ssltheory import basins
 from ssltheory import rank_deficient as rd
 from ssltheory.equilibria import gram_residual
+from ssltheory.iteration import iterate
+from ssltheory.linear import LinearProblem
+from ssltheory.moments import completed_moments
 
 
 def mapped(family="exchangeable", count=300, m=2, n=3, lam=0.01, dynamics="sg", seed=0, **options):
@@ -132,11 +135,9 @@ def test_descent_with_small_steps_follows_the_flow_to_the_same_limit():
     X, Y = np.eye(2), np.diag([0.9, 0.6])
     A, B = basins.draw_starts(rng, 20, 4, 2)
     flow = basins.basin_map("sg", A, B, X=X, Y=Y, lam=0.05)
-    end, predictor = basins.descend(A, B, X=X, Y=Y, lam=0.05, steps=np.full(20_000, 0.02))
+    problem = LinearProblem(completed_moments(X, Y), 0.05, A.shape[1])
+    end = iterate(problem, "sg", A, B, step=0.02, steps=20_000, record_every=20_000).A[-1]
     same = rd.rank_of(end) == flow.rank
     assert same.sum() >= 18
     gram = [M[same].transpose(0, 2, 1) @ M[same] for M in (end, flow.rest.A)]
     np.testing.assert_allclose(*gram, atol=1e-6)
-    assert predictor.shape == B.shape
-    with pytest.raises(ValueError, match="steps"):
-        basins.descend(A, B, X=X, Y=Y, lam=0.05, steps=np.zeros(2))

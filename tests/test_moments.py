@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssltheory.moments import SecondMoments, gaussian_moments, second_moments
+from ssltheory.moments import SecondMoments, completed_moments, gaussian_moments, second_moments
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -149,3 +149,49 @@ def test_symmetrised_moments_are_those_of_the_pairs_in_both_orders():
     assert np.allclose(once.joint, second_moments(np.r_[x, y], np.r_[y, x]).joint, atol=1e-14)
     assert np.array_equal(once.symmetrised.joint, once.joint)
     assert once.count == 20
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS, m=st.integers(1, 5))
+def test_completed_moments_add_the_least_second_view_and_noise(seed, m):
+    given_moments = random_moments(np.random.default_rng(seed), m)
+    X, Y = given_moments.xx, given_moments.yx
+    full = completed_moments(X, Y, noise=0.3)
+    assert np.array_equal(full.xx, X)
+    assert np.array_equal(full.yx, Y)
+    # What of y no linear function of x predicts is the Schur complement of the joint moment.
+    joint = np.linalg.inv(full.joint)[m:, m:]
+    assert np.allclose(np.linalg.inv(joint), 0.3 * np.eye(m), rtol=1e-6, atol=1e-7)
+    least = completed_moments(X, Y, noise=0.0)
+    assert abs(np.linalg.eigvalsh(least.joint)[:m]).max() < 1e-9 * np.trace(least.joint)
+    # It is the least: the moments that X and Y were taken from have a larger Z.
+    assert np.linalg.eigvalsh(given_moments.yy - least.yy)[0] > -1e-9 * np.trace(given_moments.yy)
+
+
+def test_completed_moments_refuse_what_no_data_have():
+    with pytest.raises(ValueError, match="X must be symmetric positive definite"):
+        completed_moments(np.zeros((2, 2)), np.eye(2))
+    with pytest.raises(ValueError, match="Y has shape"):
+        completed_moments(np.eye(2), np.eye(3))
+    with pytest.raises(ValueError, match="noise"):
+        completed_moments(np.eye(2), np.eye(2), noise=-0.1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS, m=st.integers(1, 5), data=st.data())
+def test_shared_directions_have_the_most_in_common(seed, m, data):
+    rng = np.random.default_rng(seed)
+    moments = random_moments(rng, m)
+    count = data.draw(st.integers(1, m))
+    V = moments.shared_directions(count)
+    assert V.shape == (count, m)
+    assert np.allclose(V @ V.T, np.eye(count), atol=1e-12)
+    shared = np.diag(moments.project(V).yx)
+    assert (np.diff(shared) <= 1e-12).all()
+    other = np.linalg.qr(rng.standard_normal((m, count)))[0].T  # Ky Fan: no other frame shares more
+    assert np.trace(moments.project(other).yx) <= shared.sum() + 1e-12
+    assert np.array_equal(V, moments.shared_directions(m)[:count])
+    swapped = SecondMoments(moments.yy, moments.yx.T, moments.xx).shared_directions(count)
+    assert np.array_equal(V, swapped)
+    with pytest.raises(ValueError, match=f"count must be at most m = {m}; got {m + 1}"):
+        moments.shared_directions(m + 1)

@@ -10,7 +10,7 @@ from ssltheory import rank_deficient as rd
 from ssltheory.ensemble import flow_to_rest
 from ssltheory.flow import integrate
 from ssltheory.linear import LinearProblem
-from ssltheory.moments import SecondMoments
+from ssltheory.moments import SecondMoments, completed_moments
 from ssltheory.stability import jacobian, orbit_dimension, stability
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -20,7 +20,7 @@ def random_problem(rng, m, n, lam, symmetric=False):
     G = rng.standard_normal((m, 3 * m))
     X, Y = G @ G.T / (3 * m), rng.standard_normal((m, m)) / np.sqrt(m)
     Y = (Y + Y.T) / 2 if symmetric else Y
-    return LinearProblem(SecondMoments(X, Y, Y @ np.linalg.solve(X, Y.T) + np.eye(m)), lam, n)
+    return LinearProblem(completed_moments(X, Y), lam, n)
 
 
 def speed(problem, A, B):
@@ -61,6 +61,40 @@ def test_any_invertible_h_gives_a_balanced_state_that_is_read_back(seed, k):
     assert np.allclose(W @ W.T, np.eye(k))
     assert np.allclose(V2, V @ W)
     assert np.allclose(H2, W.T @ H @ W)
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS, m=st.integers(1, 3), extra=st.integers(0, 2), data=st.data())
+def test_the_equilibrium_gap_is_the_residual_of_the_pair_and_what_the_pair_leaves_out(seed, m, extra, data):
+    rng = np.random.default_rng(seed)
+    k, n = data.draw(st.integers(1, m)), m + extra
+    problem = random_problem(rng, m, n, 0.05)
+    X, Y, lam = problem.X, problem.Y, problem.lam
+    V, U = (np.linalg.qr(rng.standard_normal((size, k)))[0] for size in (m, n))
+    H = rng.standard_normal((k, k)) + 2 * np.eye(k)
+    A, B = rd.rank_state(V, H, n, U)
+    terms = X @ V @ H @ H.T, Y.T @ V @ H, lam * V
+    gap = np.linalg.norm(rd.rank_residual(V, H, X, Y, lam)) / sum(map(np.linalg.norm, terms))
+    assert np.isclose(rd.equilibrium_gap(A, B, X, Y, lam, k), gap, rtol=1e-7, atol=1e-9)
+    Q = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    assert np.isclose(rd.equilibrium_gap(Q @ A, Q @ B @ Q.T, X, Y, lam, k), gap, rtol=1e-7, atol=1e-9)
+    # Twice the predictor leaves the pair (V, H) unbalanced: V is halved, |V^T V - I| is 3/4 |I|.
+    assert rd.equilibrium_gap(A, 2 * B, X, Y, lam, k) > 0.75 * np.sqrt(k)
+    if n > k:  # a part of B off the code's directions counts, relative to |B|
+        off = np.linalg.svd(U)[0][:, k]
+        more = B + np.linalg.norm(B) * np.outer(off, off)
+        assert np.isclose(rd.equilibrium_gap(A, more, X, Y, lam, k), gap + np.sqrt(0.5), rtol=1e-7)
+    both = rd.equilibrium_gap(np.stack([A, A]), np.stack([B, 2 * B]), X, Y, np.array([lam, lam]), k)
+    assert np.allclose(both, [rd.equilibrium_gap(A, M, X, Y, lam, k) for M in (B, 2 * B)], rtol=1e-12)
+
+
+def test_the_equilibrium_gap_vanishes_at_equilibria():
+    problem = random_problem(np.random.default_rng(0), 3, 4, 0.01)
+    r, v = rd.rank_one_equilibria(problem.X, problem.Y, problem.lam)
+    assert len(r) > 0
+    for root, direction in zip(r, v, strict=True):
+        A, B = rd.rank_one_state(root, direction, 4)
+        assert rd.equilibrium_gap(A, B, problem.X, problem.Y, problem.lam, 1) < 1e-12
 
 
 @settings(max_examples=20)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ssltheory import data_path, read_record, write_record
+from ssltheory.records import progress
 
 
 def test_round_trip_and_provenance(tmp_path):
@@ -59,3 +60,16 @@ def test_the_books_own_records_are_found_by_name(tmp_path, monkeypatch):
     assert data_path("setting_robustness").is_file()
     with pytest.raises(ValueError, match=r"got 'nothing'; the book's recorded data are .*scalar_map"):
         read_record("nothing")
+
+
+def test_progress_changes_nothing_and_counts_what_is_done(capsys):
+    seen = []
+    for item in progress("abc", "letters"):
+        assert f"{len(seen) + 1}/3" not in capsys.readouterr().err  # an item counts when it is done
+        seen.append(item)
+    assert seen == ["a", "b", "c"]
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("\r3/3 letters, ")
+    assert err.endswith(" s\n")
+    assert list(progress([], "items")) == []

@@ -100,14 +100,33 @@ def test_the_scalar_case_is_recovered(sphere, kappa):
     a, B = scalar.equilibrium(1.0, 0.8, 0.05, 3, sphere)
     problem = scalar.scalar_problem(1.0, 0.8, 0.05, 3)
     dynamics = "sg" if kappa is None else "ema"
-    assert np.allclose(
-        stab.jacobian(problem, dynamics, a, B, kappa=kappa), scalar.jacobian(1.0, 0.8, 0.05, a, B, kappa=kappa)
-    )
-    pairs = scalar.spectrum(1.0, 0.8, 0.05, 3, sphere, dynamics, kappa)
+    closed = np.repeat(*map(np.array, zip(*scalar.spectrum(1.0, 0.8, 0.05, 3, sphere, dynamics, kappa), strict=True)))
     found = stab.stability(problem, dynamics, a, B, kappa=kappa)
-    assert close(found.spectrum, np.repeat(*map(np.array, zip(*pairs, strict=True))))
+    assert close(found.spectrum, closed)
     assert (found.index, found.stable) == ((1, False) if sphere == "inner" else (0, True))
     assert found.orbit == (0 if sphere == "origin" else 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rho=st.floats(0.1, 3), tau=st.floats(0.3, 2), sign=st.sampled_from([-1, 1]), n=st.integers(1, 4))
+def test_with_one_input_the_two_closed_forms_agree(rho, tau, sign, n):
+    lam = 0.8 * tau**2 / (4 * rho)
+    for sphere, r in zip(("inner", "outer"), scalar.radii(rho, tau, lam), strict=True):
+        pairs = scalar.spectrum(rho, sign * tau, lam, n, sphere)
+        closed = np.repeat(*map(np.array, zip(*pairs, strict=True)))
+        values = stab.commuting_spectrum(np.array([rho]), np.array([sign * tau]), lam, np.array([r]), n)
+        assert np.allclose(np.sort(values.real), np.sort(closed), rtol=1e-12, atol=1e-13)
+        assert not values.imag.any()
+
+
+def test_antisymmetric_basis():
+    for n in (1, 2, 3, 5):
+        W = stab.antisymmetric_basis(n)
+        assert W.shape == (n * (n - 1) // 2, n, n)
+        assert np.array_equal(W.mT, -W)
+        # Orthogonal, of norm sqrt 2, in the order of the entries above the diagonal: it spans and names coordinates.
+        assert np.array_equal(np.einsum("aij,bij->ab", W, W), 2 * np.eye(len(W)))
+        assert np.array_equal(W[:, *np.triu_indices(n, 1)], np.eye(len(W)))
 
 
 @pytest.mark.parametrize("alpha", [None, 0.0, 0.5, 0.99])
