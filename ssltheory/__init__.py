@@ -45,6 +45,7 @@ _SUBMODULES = [
     "curl_scenes",
     "diagnostics",
     "digit_equilibria",
+    "directpred",
     "dynamics_scenes",
     "enumeration",
     "equilibria",
