@@ -48,6 +48,7 @@ _SUBMODULES = [
     "directpred",
     "dynamics_scenes",
     "enumeration",
+    "equal_spectrum",
     "equilibria",
     "equilibria_scenes",
     "figures",
