@@ -48,6 +48,19 @@ def best_predictor(
     return np.linalg.solve(A @ X @ A.mT + decay * np.eye(A.shape[-2]), A @ Y.T @ A.mT).mT
 
 
+def misalignment(M: Float[np.ndarray, "*batch n n"], N: Float[np.ndarray, "*batch n n"]) -> Float[np.ndarray, "*batch"]:
+    """How far two matrices are from commuting, |M N - N M| / (|M| |N|): 0 if they share eigenvectors, below sqrt(2).
+
+    For symmetric M and N it is zero exactly if they have a common basis of eigenvectors. Raises ``ValueError`` for
+    shapes; nan where one of the two is zero.
+    """
+    M = _validate.shaped("M", M, ("n", "n"), batched=True)
+    N = _validate.shaped("N", N, M.shape[-2:], batched=True)
+    size = np.linalg.norm(M, axis=(-2, -1)) * np.linalg.norm(N, axis=(-2, -1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.linalg.norm(M @ N - N @ M, axis=(-2, -1)) / size
+
+
 def encoder_velocity(
     A: Float[np.ndarray, "*batch n m"],
     moments: SecondMoments,

@@ -302,3 +302,15 @@ def test_bad_calls_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_misalignment_is_zero_for_common_eigenvectors_and_at_most_root_two():
+    rng = np.random.default_rng(2)
+    M, N = rng.normal(size=(2, 50, 4, 4))
+    off = directpred.misalignment(M, N)
+    assert off.min() > 0
+    assert off.max() <= np.sqrt(2)
+    Sigma = M @ M.mT
+    assert directpred.misalignment(directpred.closed_form_predictor(Sigma, 0.3), Sigma).max() < 1e-13
+    assert directpred.misalignment([[0, 1], [0, 0]], [[0, 0], [1, 0]]) == pytest.approx(np.sqrt(2))
+    assert np.isnan(directpred.misalignment(np.zeros((2, 2)), np.eye(2)))
