@@ -47,6 +47,7 @@ _SUBMODULES = [
     "digit_equilibria",
     "directpred",
     "dynamics_scenes",
+    "eigenmodes",
     "eigenspace_scenes",
     "enumeration",
     "equal_spectrum",
