@@ -54,7 +54,7 @@ def clock_scene(lam: float, dynamics: Dynamics) -> Scene:
     ]
     left = Panel(items, xlabel="t, time", ylabel="|A|", yscale="log", xlim=(0, t[-1]), ylim=(0.03, 10))
     items = [
-        Line(t, E0, color="muted", dash="dashed", width=3.0, label="the same without decay"),
+        Line(t, E0, color="muted", width=5.0, label="the same without decay"),
         Line(tau[seen], E[seen], color=dynamics, width=1.6),
         Line(t, E, color=dynamics, dash="dotted", width=1.6, label="over ordinary time"),
     ]

@@ -234,7 +234,8 @@ class Panel:
     """One pair of axes and what is drawn in it, later items above earlier ones.
 
     Limits left out hold the data of every state, so that the picture keeps still while its content moves.
-    ``equal`` gives both axes one unit length; otherwise ``aspect`` is height over width.
+    ``equal`` gives both axes one unit length; otherwise ``aspect`` is height over width. ``xticks`` and ``yticks`` give
+    places in data coordinates with what is written there, for an axis whose numbers are not those of its data.
     """
 
     items: Sequence[Item]
@@ -247,6 +248,8 @@ class Panel:
     title: str = ""
     equal: bool = False
     aspect: float = 0.72
+    xticks: Mapping[float, str] | None = None
+    yticks: Mapping[float, str] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "items", tuple(self.items))
@@ -255,6 +258,11 @@ class Panel:
                 raise ValueError(f"Panel.items: got {type(item).__name__}, need a Line, Points, Arrows, Band, ...")
         for name in ("xlabel", "ylabel", "title"):
             _plain(f"Panel.{name}", getattr(self, name))
+        for name in ("xticks", "yticks"):
+            for place, text in (getattr(self, name) or {}).items():
+                if not math.isfinite(place):
+                    raise ValueError(f"Panel.{name}: got {place}, need finite places")
+                _plain(f"Panel.{name}", text)
         for axis in ("x", "y"):
             scale, limits = getattr(self, f"{axis}scale"), getattr(self, f"{axis}lim")
             _member(f"Panel.{axis}scale", scale, ("linear", "log"))
@@ -572,7 +580,9 @@ def explorer(
 
 
 def _frame(panel: Panel, limits: tuple[Limits, Limits]) -> dict[str, Any]:
-    return {
+    named = {"xticks": panel.xticks, "yticks": panel.yticks}
+    ticks = {name: [[float(place), text] for place, text in given.items()] for name, given in named.items() if given}
+    return ticks | {
         "title": panel.title,
         "xlabel": panel.xlabel,
         "ylabel": panel.ylabel,
@@ -621,6 +631,10 @@ def _matplotlib_figure(scene: Scene, limits: Sequence[tuple[Limits, Limits]], wi
                 _matplotlib_item(ax, item)
             ax.set(xscale=panel.xscale, yscale=panel.yscale)
             ax.set(xlim=bounds[0], ylim=bounds[1], xlabel=panel.xlabel, ylabel=panel.ylabel, title=panel.title)
+            for axis, given in ((ax.xaxis, panel.xticks), (ax.yaxis, panel.yticks)):
+                if given:
+                    axis.set_ticks(list(given), labels=list(given.values()))
+                    axis.set_ticks([], minor=True)
             if panel.equal:
                 ax.set_aspect("equal")
             else:

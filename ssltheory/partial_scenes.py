@@ -101,10 +101,10 @@ def rotation_scene(phi: float, stretch: float) -> Scene:
     t, path, _, _ = _path(phi, stretch, *STARTS[0])
     course = Panel(
         [
-            Line(t, path[0], color="sg", width=1.4, label="a₁"),
+            Line(t, path[0], color="student", width=1.4, label="a₁"),
             Line(t, np.hypot(*path), color="student", dash="dashed", width=1.4, label="|a|"),
         ],
-        xlabel="time",
+        xlabel=f"time, from the start ({STARTS[0][0]:g}, {STARTS[0][1]:g})",
         ylabel="a₁ and the size |a|",
         xlim=(0, 50),
         ylim=(-1.4, 1.4),

@@ -14,7 +14,8 @@ from ssltheory.routh import RationalEquilibrium, equilibrium_around
 from ssltheory.stability import Stability, stability
 
 Example = Literal["commuting", "lost", "second"]
-RATES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10_000.0)
+RATES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 130.0, 170.0, 220.0, 300.0, 1000.0, 10_000.0)
+SG_AT = 1e5  # where an axis of rates shows stop-gradient
 MARKERS: tuple[Marker, ...] = ("circle", "square", "diamond", "cross")
 
 
@@ -62,16 +63,20 @@ def _squeeze(value: Any, lam: float) -> Any:
     return np.arcsinh(np.asarray(value) / (0.01 * lam)) / np.log(10)
 
 
+SQUEEZED = {float(_squeeze(v, 1.0)): f"{v:g}".replace("-", "−") for v in (-100, -1, 0, 1, 100)}
+"""The ticks of such an axis: what is written is z / lam."""
+
+
 def spectrum_scene(name: Example, rate: float) -> Scene:
     """Draw the eigenvalues of every full-rank equilibrium at a teacher's rate kappa > 0, inf for stop-gradient.
 
-    Left: the plane of z / lam, both axes on an asinh scale, ticks left to the eye; right of the vertical line a
-    disturbance grows. Right: the largest real part of each equilibrium, over kappa.
+    Left: the plane of z / lam, both axes on an asinh scale; right of the vertical line a disturbance grows. Right: the
+    largest real part of each equilibrium, over kappa.
     """
     problem, states, grams = _states(name)
     lam = problem.lam
     ordinary: list[Any] = [Line([0, 0], [-6, 6], color="muted", dash="dotted", width=1.2)]
-    course: list[Any] = [Line([RATES[0], RATES[-1] * 4], [0, 0], color="muted", dash="dotted", width=1.2)]
+    course: list[Any] = [Line([RATES[0], SG_AT], [0, 0], color="muted", dash="dotted", width=1.2)]
     words = []
     for k in range(len(states)):
         last = k == len(states) - 1
@@ -87,9 +92,9 @@ def spectrum_scene(name: Example, rate: float) -> Scene:
         )
         values = [_squeeze(_stability(name, k, r).abscissa, lam) for r in RATES]
         values.append(_squeeze(_stability(name, k, np.inf).abscissa, lam))
-        where = [*RATES, RATES[-1] * 4]
+        where = [*RATES, SG_AT]
         course.append(Line(where, values, color=role, dash="solid" if last else "dashed", width=1.6))
-        now = RATES[-1] * 4 if np.isinf(rate) else rate
+        now = SG_AT if np.isinf(rate) else rate
         course.append(
             Points(
                 [now], [_squeeze(_stability(name, k, rate).abscissa, lam)], color=role, marker=marker, hollow=not last
@@ -99,12 +104,23 @@ def spectrum_scene(name: Example, rate: float) -> Scene:
             words.append(f"{label} (trace {np.trace(grams[k]):.3g})")
     plane = Panel(
         ordinary,
-        xlabel="Re z (asinh scale, unit λ)",
-        ylabel="Im z (asinh scale, unit λ)",
+        xlabel="Re z / λ (both axes: asinh scale)",
+        ylabel="Im z / λ",
         xlim=(-5, 5),
         ylim=(-5, 5),
+        xticks=SQUEEZED,
+        yticks=SQUEEZED,
     )
-    curves = Panel(course, xlabel="κ (rightmost: SG)", ylabel="largest Re z (asinh scale)", xscale="log", ylim=(-5, 5))
+    curves = Panel(
+        course,
+        xlabel="teacher's rate κ",
+        ylabel="largest Re z / λ",
+        xscale="log",
+        xlim=(0.007, 1.4 * SG_AT),
+        ylim=(-5, 5),
+        xticks={0.01: "0.01", 1: "1", 100: "100", 1e4: "10⁴", SG_AT: "SG"},
+        yticks=SQUEEZED,
+    )
     who = "Stop-gradient" if np.isinf(rate) else f"EMA, κ = {rate:g}"
     stable = " and ".join(words) if words else "none"
     return Scene([plane, curves], f"{who}: {len(states)} full-rank equilibria; stable: {stable}.")

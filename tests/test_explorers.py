@@ -122,6 +122,18 @@ def test_matplotlib_draws_the_same_data(made):
     assert band[:, 1].max() == pytest.approx(1.1)
 
 
+def test_named_ticks_reach_both_renderers(made):
+    ticks = {-1.5: "−30", 0.0: "0", 1.5: "30"}
+    scene = Scene([Panel([Line([0.0, 1.0], [-2.0, 2.0])], yticks=ticks)])
+    frame = explorer(lambda k: scene, {"k": Slider([0, 1], label="k")}, title="t", alt="a").states()["frames"][0]
+    assert frame["yticks"] == [[-1.5, "−30"], [0.0, "0"], [1.5, "30"]]
+    assert "xticks" not in frame
+    (ax,) = scene.figure().axes
+    assert ax.get_yticks().tolist() == list(ticks)
+    assert [text.get_text() for text in ax.get_yticklabels()] == list(ticks.values())
+    assert not any("ticks" in name for frame in made.states()["frames"] for name in frame)
+
+
 def test_both_renderers_use_one_pair_of_limits(made):
     data = made.states()
     every = [made.scene(rate=rate, role=role) for rate in RATES.values for role in SIGNS.values]
@@ -223,6 +235,7 @@ WRONG = {
     "limits": (lambda: Panel([line()], xlim=(1, 1)), "the first smaller"),
     "log limits": (lambda: Panel([line()], xlim=(0, 1), xscale="log"), "need positive limits"),
     "log circle": (lambda: Panel([Circle(0, 0, 1)], yscale="log"), "need linear axes"),
+    "tick": (lambda: Panel([line()], xticks={np.inf: "∞"}), "need finite places"),
     "scale": (lambda: Panel([line()], xscale="cubic"), "need one of linear, log"),
     "not an item": (lambda: Panel(["line"]), "got str"),
     "no panel": (lambda: Scene([]), "need at least one Panel"),

@@ -1,4 +1,5 @@
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from ssltheory.equilibria import (
 )
 from ssltheory.rank_deficient import rank_one_equilibria, rank_state
 from ssltheory.stability_census import FAMILIES, census_of, draw_moments, problems
-from ssltheory.stability_scenes import example, problem_of, spectrum_scene
+from ssltheory.stability_scenes import RATES, example, problem_of, spectrum_scene
 
 SIZES = [(1, 1), (1, 3), (2, 2), (2, 4), (3, 4)]
 
@@ -389,6 +390,16 @@ def test_exactly_half_of_the_equilibria_have_an_odd_number_of_multipliers_above_
         ]
         assert len(grams) >= 2
         assert sum(signs) == 0
+
+
+def test_the_scene_shows_the_crossing_and_true_numbers_on_its_axes():
+    stable = {rate: "stable: the largest" in spectrum_scene("lost", rate).readout for rate in RATES}
+    assert [low for low, high in pairwise(RATES) if stable[low] != stable[high]] == [170.0]
+    ticks = {text: place for place, text in spectrum_scene("lost", 1.0).panels[0].xticks.items()}
+    assert ticks["0"] == 0
+    assert ticks["−100"] == -ticks["100"]
+    # Far out a power of ten has one length, as on a logarithmic axis.
+    assert np.isclose(ticks["100"] - ticks["1"], 2, atol=1e-4)
 
 
 def test_the_scene_says_which_are_stable():

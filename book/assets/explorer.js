@@ -150,11 +150,11 @@
     svg.setAttribute("height", px(top + h + bottom));
 
     const grid = shape("g", { class: "explorer-grid" }), words = shape("g", { class: "explorer-words" });
-    for (const [value, text] of ticks(frame.xlim, frame.xscale, Math.max(2, Math.floor(w / 62)))) {
+    for (const [value, text] of frame.xticks || ticks(frame.xlim, frame.xscale, Math.max(2, Math.floor(w / 62)))) {
       grid.append(shape("path", { d: `M${px(X(value))} ${top}v${px(h)}` }));
       words.append(shape("text", { x: px(X(value)), y: px(top + h + 16), "text-anchor": "middle" }, text));
     }
-    for (const [value, text] of ticks(frame.ylim, frame.yscale, Math.max(2, Math.floor(h / 42)))) {
+    for (const [value, text] of frame.yticks || ticks(frame.ylim, frame.yscale, Math.max(2, Math.floor(h / 42)))) {
       grid.append(shape("path", { d: `M${left} ${px(Y(value))}h${px(w)}` }));
       words.append(shape("text", { x: left - 7, y: px(Y(value)), "text-anchor": "end", "dominant-baseline": "central" }, text));
     }
