@@ -7,7 +7,12 @@
     [".picture", "Figure"], [".claims-graph-frame", "Graph"]];
   const more = (box) => box.toggleAttribute("data-more", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
   // A phone shows a picture no smaller than its words can be read (book.css).
-  const measure = () => { for (const image of document.querySelectorAll(".picture > img")) image.style.setProperty("--natural-width", `${image.naturalWidth}px`); };
+  const measure = () => {
+    for (const image of document.querySelectorAll(".picture > img")) {
+      image.style.setProperty("--natural-width", `${image.naturalWidth}px`);
+      image.parentNode.toggleAttribute("data-wide", image.naturalWidth > 700);
+    }
+  };
   const watched = new WeakSet();
   function mark() {
     for (const [selector, name] of BOXES) {
