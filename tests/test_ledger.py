@@ -527,6 +527,8 @@ def test_the_pages_show_the_computed_number_and_link_to_its_cell(build):
     assert "&lt;more&gt;" in row
     assert 'href="one.html#claim-dual-4-11"' in row
     assert re.search(r'<div class="cell[^"]*" id="claim-dual-4-11">', pages["one.html"])
+    words = re.search(r'<p class="claim-source">.*?</p>', pages["one.html"], re.DOTALL)[0]
+    assert re.sub("<[^>]*>", "", words) == r"In words: gap 2.5e-10 \(r_{2}\) dual-4.11 in the ledger"
     assert 'href="ledger.html#ledger-dual-4-11"' in pages["one.html"]
     assert 'href="ledger.html#ledger-dual-4-11"' in pages["index.html"]
     assert "2.500e-10" in pages["index.html"]
@@ -537,10 +539,11 @@ def test_the_pages_show_the_computed_number_and_link_to_its_cell(build):
 
 def test_a_page_follows_the_file_without_a_clean_build(build):
     build(EXAMINED)
-    fallen = {**EXAMINED, "verdict": "contradicted"}
+    fallen = {**EXAMINED, "verdict": "contradicted", "measured": "a gap of {dual-4.11.gap:.2e}"}
     _, said, pages = build(fallen, {"id": "b", "depends_on": ["dual-4.11"]}, {"id": "c", "depends_on": ["b"]})
     assert "was published as 'reproduced', the file says 'contradicted'" in said
     assert "All 3 claims" in pages["index.html"]
+    assert "In words: </strong>a gap of 2.50e-10" in pages["one.html"]
     text = html.unescape(re.sub("<[^>]*>", "", pages["ledger.html"]))
     assert "takes with it b, c" in text
     assert "rests on a contradicted claim: dual-4.11" in text

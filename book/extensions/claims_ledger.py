@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,13 +116,14 @@ class ClaimRenderer:
 
 
 def anchor_claims(app: Sphinx, document: nodes.document) -> None:
-    """Give each cell that published a claim its anchor, and its output a link to the claim's row."""
+    """Give each cell that published a claim its anchor, and its output what was measured in words, with a link."""
     docname = app.env.docname
     ledger = ledger_of(app)
-    evidence = {}
-    if list(document.findall(claim_marker)):
-        recorded = read_notebooks(app.srcdir, [str(app.env.doc2path(docname, base=False))])
-        evidence = {entry.id: found.cell for entry in ledger if (found := recorded.find(entry))}
+    if not list(document.findall(claim_marker)):
+        return
+    app.env.metadata[docname]["claims"] = True
+    recorded = read_notebooks(app.srcdir, [str(app.env.doc2path(docname, base=False))])
+    evidence = {entry.id: found.cell for entry in ledger if (found := recorded.find(entry))}
     seen: dict[str, int] = {}
     for cell in list(document.findall(nodes.container)):
         if cell.get("nb_element") != "cell_code":
@@ -136,9 +138,19 @@ def anchor_claims(app: Sphinx, document: nodes.document) -> None:
             if anchor not in cell["ids"] and anchor not in document.ids:
                 cell["ids"].append(anchor)
             if name in ledger:
-                row = ledger[name].row
-                link = element("a", f"{name} in the ledger", link=(app.config.claims_page, row))
-                cell.children[-1].append(element("p", link, class_="claim-source"))
+                link = element("a", f"{name} in the ledger", link=(app.config.claims_page, ledger[name].row))
+                words = measured_words(ledger[name], recorded) if name in evidence else []
+                cell.children[-1].append(element("p", *words, link, class_="claim-source"))
+
+
+def measured_words(entry: Claim, recorded: Recorded) -> list[nodes.Node | str]:
+    """What a claim measured, in words with formulas, as a badge lists it under the short names of its cell."""
+    try:
+        parts = re.split(r"\$([^$]+)\$", entry.fill(recorded.values_for(entry)) or "")
+    except ValueError:
+        return []  # a value of another notebook, or one that is missing: reported with the other disagreements
+    found: list[nodes.Node | str] = [nodes.math(part, part) if i % 2 else part for i, part in enumerate(parts)]
+    return [element("strong", "In words: "), *found, " "] if any(parts) else []
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
