@@ -54,6 +54,7 @@ _SUBMODULES = [
     "equilibria",
     "equilibria_scenes",
     "figures",
+    "isoloss_scenes",
     "long_training",
     "nonlinearity",
     "partial_scenes",
