@@ -1,0 +1,368 @@
+r"""A nonlinear encoder, z = max(W x, 0), with a closed-form predictor: what is left of the linear eigenvalues.
+
+For Gaussian views the code's second moment is the arc-cosine kernel of its weights,
+
+.. math:: \mathbb{E}[z_i z_j] = \tfrac{1}{2\pi} a_i b_j\, (\sin\theta_{ij} + (\pi - \theta_{ij}) \cos\theta_{ij}),
+
+a_i, b_j and theta_ij the standard deviations of and the angle between w_i x and w_j y, and the expected gradient of the
+squared error is made of derivatives of it, so nothing is sampled. The cosine loss has no such formula: its
+expectation is an average over a large fixed sample.
+
+``python -m ssltheory.relu_encoder`` writes the recorded cosine runs, book/data/relu_cosine.json.
+"""
+
+import argparse
+import time
+from itertools import product
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from ssltheory import _validate
+from ssltheory.moments import SecondMoments, gaussian_moments
+from ssltheory.records import progress, write_record
+
+__all__ = [
+    "ReluPath",
+    "cosine_path",
+    "cosine_velocity",
+    "lone_signal",
+    "recruitment_times",
+    "relu_flow",
+    "relu_second_moment",
+    "relu_velocity",
+    "simplex_spectrum",
+    "start_weights",
+    "toy_moments",
+]
+
+Gradient = Literal["sg", "iso", "none", "wrong"]
+"""``"sg"``: predictor and target held; ``"iso"``: the same without the leading B; ``"none"``: both branches
+differentiated, B held; ``"wrong"``: only the target's."""
+
+SEEDS = (0, 1, 2, 3, 4)
+NOISE = 0.1
+SAMPLES = 20_000
+STEP = 0.25
+STEPS = 1200
+CHUNK = 2500  # pairs whose codes fit a processor's cache
+KEPT = 17
+
+
+def toy_moments(m: int, noise: float = 0.0, noise_first: float = 0.0) -> SecondMoments:
+    """Moments of x = s + noise_first xi', y = s + noise xi with s, xi, xi' independent and standard normal in R^m."""
+    eye = np.eye(_validate.count("m", m))
+    return gaussian_moments(eye, noise_first**2 * eye, noise**2 * eye)
+
+
+def start_weights(rng: np.random.Generator, n: int, m: int, scale: float) -> Float[np.ndarray, "n m"]:
+    """Draw W (n, m), normal with standard deviation ``scale`` sqrt(2/m): then E[z_i^2] is ``scale``^2 on average."""
+    return scale * np.sqrt(2 / m) * rng.standard_normal((n, m))
+
+
+class _Views:
+    """Square roots of the joint moment of a pair, so that angles keep their digits when units are nearly parallel."""
+
+    def __init__(self, data: SecondMoments) -> None:
+        values, vectors = np.linalg.eigh(data.joint)
+        root = vectors * np.sqrt(np.clip(values, 0.0, None))
+        self.moment = {"xx": data.xx, "xy": data.yx, "yx": data.yx.T, "yy": data.yy}
+        self.root = {"x": root[: data.m], "y": root[data.m :]}
+
+    def angles(self, W: np.ndarray, one: str, two: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Standard deviations of w_i . one and w_j . two, and the angles between them, (n,), (n,), (n, n)."""
+        U, V = W @ self.root[one], W @ self.root[two]
+        a, b = np.linalg.norm(U, axis=-1), np.linalg.norm(V, axis=-1)
+        U = U / np.where(a > 0, a, 1.0)[:, None]
+        V = V / np.where(b > 0, b, 1.0)[:, None]
+        cosine = U @ V.T
+        theta = np.arccos(np.clip(cosine, -1.0, 1.0))
+        i, j = np.nonzero(np.abs(cosine) > 0.9)  # where the arc cosine would lose digits
+        theta[i, j] = 2 * np.arctan2(*(np.linalg.norm(U[i] + sign * V[j], axis=-1) for sign in (-1, 1)))
+        return a, b, theta
+
+    def second(self, W: np.ndarray, one: str, two: str) -> np.ndarray:
+        """E[z_i z'_j], z the code of the view ``one`` and z' that of ``two``."""
+        a, b, theta = self.angles(W, one, two)
+        return a[:, None] * b * (np.sin(theta) + (np.pi - theta) * np.cos(theta)) / (2 * np.pi)
+
+    def pull(self, C: np.ndarray, W: np.ndarray, one: str, two: str) -> np.ndarray:
+        """Row i: sum_j C_ij E[1(w_i . one > 0) one z'_j], that is sum_j C_ij times the w_i-derivative of ``second``."""
+        a, b, theta = self.angles(W, one, two)
+        own = (C * np.sin(theta)) @ b / np.where(a > 0, a, 1.0)
+        return (own[:, None] * (W @ self.moment[one + one]) + (C * (np.pi - theta)) @ W @ self.moment[one + two]) / (
+            2 * np.pi
+        )
+
+    def predictor(self, W: np.ndarray, p: float) -> np.ndarray:
+        if p == 0:
+            return np.eye(len(W))
+        mu, V = np.linalg.eigh(self.second(W, "x", "x"))
+        return (V * np.clip(mu, 0.0, None) ** p) @ V.T
+
+    def velocity(self, W: np.ndarray, p: float, gradient: str) -> np.ndarray:
+        B, eye = self.predictor(W, p), np.eye(len(W))
+        if gradient == "iso":
+            return self.pull(eye, W, "x", "y") - self.pull(B, W, "x", "x")
+        out = np.zeros_like(W)
+        if gradient in ("sg", "none"):
+            out += self.pull(B, W, "x", "y") - self.pull(B @ B, W, "x", "x")
+        if gradient in ("wrong", "none"):
+            out += self.pull(B, W, "y", "x") - self.pull(eye, W, "y", "y")
+        return out
+
+
+def relu_second_moment(
+    W: Float[np.ndarray, "n m"], X: Float[np.ndarray, "m m"] | None = None
+) -> Float[np.ndarray, "n n"]:
+    """Sigma = E[z z^T] of z = max(W x, 0) for x normal with mean 0 and covariance X (None: the identity).
+
+    Raises ``ValueError`` for shapes or X not positive definite. Source: Cho and Saul (2009), the kernel of degree one.
+    """
+    W = _validate.shaped("W", W, ("n", "m"))
+    X = np.eye(W.shape[1]) if X is None else _validate.shaped("X", X, (W.shape[1], W.shape[1]))
+    return _Views(SecondMoments(X, X, X)).second(W, "x", "x")
+
+
+def relu_velocity(
+    W: Float[np.ndarray, "n m"], data: SecondMoments, p: float, *, gradient: Gradient = "sg"
+) -> Float[np.ndarray, "n m"]:
+    """W' = minus the exact expected gradient of 1/2 E|B z_1 - z_2|^2, z_1 = max(W x, 0), z_2 = max(W y, 0).
+
+    x and y are jointly normal with the given moments; B = Sigma^p is the power of E[z_1 z_1^T], held (p = 0: the
+    identity). Raises ``ValueError`` for shapes, p < 0 or an unknown gradient. Source: this book.
+    """
+    W, p = _check(W, data, p, gradient)
+    return _Views(data).velocity(W, p, gradient)
+
+
+class ReluPath(NamedTuple):
+    """Weights along a flow: ``t`` (T,), ``W`` (T, n, m), eigenvalues ``mu`` (T, n) of Sigma, descending.
+
+    ``speed`` is the norm of the field at the end; ``outcome`` is "at rest" (speed at most 1e-9), "diverged" (|W|
+    reached 1e3, the last state) or "unfinished".
+    """
+
+    t: Float[np.ndarray, " T"]
+    W: Float[np.ndarray, "T n m"]
+    mu: Float[np.ndarray, "T n"]
+    speed: float
+    outcome: str
+
+
+def relu_flow(
+    W: Float[np.ndarray, "n m"],
+    data: SecondMoments,
+    p: float,
+    *,
+    gradient: Gradient = "sg",
+    times: Float[np.ndarray, " T"],
+    rtol: float = 1e-8,
+) -> ReluPath:
+    """Integrate :func:`relu_velocity` from W at time 0 and keep the states at ``times``, increasing from 0 or later.
+
+    Raises ``ValueError`` as the field does, or where the integrator gives up.
+    """
+    from scipy.integrate import solve_ivp
+
+    W, p = _check(W, data, p, gradient)
+    times = _validate.shaped("times", times, ("T",))
+    views = _Views(data)
+
+    def rate(t: float, flat: np.ndarray) -> np.ndarray:
+        return views.velocity(flat.reshape(W.shape), p, gradient).ravel()
+
+    def left(t: float, flat: np.ndarray) -> float:
+        return float(np.linalg.norm(flat)) - 1e3
+
+    left.terminal = True  # type: ignore[attr-defined]
+    done = solve_ivp(
+        rate, (0.0, times[-1]), W.ravel(), method="LSODA", t_eval=times, events=left, rtol=rtol, atol=1e-4 * rtol
+    )
+    if done.status < 0:
+        raise ValueError(f"the flow was not integrated: {done.message}")
+    t, path = np.asarray(done.t), np.asarray(done.y).T.reshape(-1, *W.shape)
+    if done.status == 1:
+        t = np.append(t, done.t_events[0])
+        path = np.concatenate([path, done.y_events[0].reshape(-1, *W.shape)])
+    speed = float(np.linalg.norm(rate(0.0, path[-1].ravel())))
+    outcome = "diverged" if done.status == 1 else "at rest" if speed <= 1e-9 else "unfinished"
+    return ReluPath(t, path, _spectra(path), speed, outcome)
+
+
+def lone_signal(noise: float, noise_first: float = 0.0) -> float:
+    """The factor t in E[1(w x > 0) x max(w y, 0)] = t w / 2 for the toy: 1 + (tan theta - theta)/pi.
+
+    cos theta = 1/sqrt((1 + noise^2)(1 + noise_first^2)). It is what a unit can predict of its own target, and exceeds
+    1: a rectified noise has a positive mean. Without predictor every w_i grows at the rate (t - 1 - noise_first^2)/2.
+    """
+    cos = 1 / np.sqrt((1 + float(noise) ** 2) * (1 + float(noise_first) ** 2))
+    theta = float(np.arctan2(np.sqrt(1 - cos**2), cos))
+    return 1 + (np.tan(theta) - theta) / np.pi
+
+
+class SimplexSpectrum(NamedTuple):
+    """Eigenvalues of a code of n equal units at equal angles: ``mean`` of the constant direction, else ``rest``."""
+
+    mean: float
+    rest: float
+
+
+def simplex_spectrum(n: int, p: float, *, gradient: Gradient = "iso", noise: float = 0.0) -> SimplexSpectrum:
+    """Where n units at the angles of a regular simplex, cos = -1/(n-1), come to rest by changing their common norm.
+
+    For ``"iso"`` with x clean and any ``noise`` in y, and for ``"sg"`` without noise; X = I. With Sigma = s M the norm
+    solves tr M ((s M)^p - t) = 0 and tr M ((s M)^{2p} - (s M)^p) = 0. For ``"iso"`` it is a global minimum of J for
+    p = 1 (any norms) and, among units of equal norm, for every p; it needs m >= n - 1. Raises ``ValueError`` for n < 2,
+    p <= 0, another gradient, or noise with ``"sg"``. Source: this book.
+    """
+    n, p = _validate.count("n", n, 2), _validate.scalar("p", p, _validate.positive)
+    if gradient not in ("iso", "sg") or (gradient == "sg" and noise):
+        raise ValueError(f"there is a formula for 'iso', and for 'sg' without noise; got {gradient!r}, {noise:g}")
+    theta = np.arccos(-1 / (n - 1))
+    off = (np.sin(theta) + (np.pi - theta) * np.cos(theta)) / np.pi
+    shape, count = np.array([1 + (n - 1) * off, 1 - off]), np.array([1, n - 1])
+    if gradient == "iso":
+        s = (lone_signal(noise) * count @ shape / (count @ shape ** (p + 1))) ** (1 / p)
+    else:
+        s = (count @ shape ** (p + 1) / (count @ shape ** (2 * p + 1))) ** (1 / p)
+    return SimplexSpectrum(float(s * shape[0]), float(s * shape[1]))
+
+
+def recruitment_times(t: Float[np.ndarray, " T"], mu: Float[np.ndarray, "T n"]) -> Float[np.ndarray, " n"]:
+    """When each eigenvalue first reaches half of its last value, linear in its log between samples.
+
+    Eigenvalues are compared by rank, so the k-th entry is the time at which k directions have been recruited; nan where
+    the last value is below 1e-3.
+    """
+    t, mu = _validate.shaped("t", t, ("T",)), _validate.shaped("mu", mu, ("T", "n"))
+    out = np.full(mu.shape[1], np.nan)
+    for k, row in enumerate(np.log(np.maximum(mu.T, 1e-300))):
+        level = row[-1] - np.log(2)
+        if mu[-1, k] >= 1e-3:
+            i = int(np.argmax(row >= level))
+            out[k] = t[0] if i == 0 else t[i - 1] + (t[i] - t[i - 1]) * (level - row[i - 1]) / (row[i] - row[i - 1])
+    return out
+
+
+def cosine_velocity(
+    W: Float[np.ndarray, "n m"],
+    x: Float[np.ndarray, "N m"],
+    y: Float[np.ndarray, "N m"],
+    B: Float[np.ndarray, "n n"],
+    *,
+    gradient: Gradient = "sg",
+) -> Float[np.ndarray, "n m"]:
+    """W' = minus the gradient of the sample's -mean <u, v>/(|u||v|), u = B z_1, v = z_2, with B symmetric and held.
+
+    ``"iso"`` leaves the leading B out of ``"sg"``. A pair with u = 0 or v = 0, where no unit is active, adds nothing.
+    Raises ``ValueError`` for shapes or an unknown gradient.
+    """
+    _validate.one_of("gradient", gradient, get_args(Gradient))
+    W = _validate.shaped("W", W, ("n", "m"))
+    x = _validate.shaped("x", x, ("N", W.shape[1]))
+    y, B = _validate.shaped("y", y, x.shape), _validate.shaped("B", B, (len(W), len(W)))
+    return _cosine(W, x, y, B, gradient)
+
+
+def _cosine(W: np.ndarray, x: np.ndarray, y: np.ndarray, B: np.ndarray, gradient: str) -> np.ndarray:
+    if len(x) > CHUNK:
+        parts = range(0, len(x), CHUNK)
+        sums = [_cosine(W, x[k : k + CHUNK], y[k : k + CHUNK], B, gradient) * len(x[k : k + CHUNK]) for k in parts]
+        return np.sum(sums, axis=0) / len(x)
+    one, two = x @ W.T, y @ W.T
+    u, v = np.maximum(one, 0.0) @ B, np.maximum(two, 0.0)
+    uu, vv, uv = (np.einsum("ij,ij->i", a, b)[:, None] for a, b in ((u, u), (v, v), (u, v)))
+    live = (uu > 0) & (vv > 0)
+    uu, vv = np.where(live, uu, 1.0), np.where(live, vv, 1.0)
+    size = np.sqrt(uu * vv)
+    out = np.zeros_like(W)
+    if gradient != "wrong":
+        g = live * (v - u * (uv / uu)) / size
+        out += ((g if gradient == "iso" else g @ B) * (one > 0)).T @ x / len(x)
+    if gradient in ("wrong", "none"):
+        g = live * (u - v * (uv / vv)) / size
+        out += (g * (two > 0)).T @ y / len(x)
+    return out
+
+
+def cosine_path(
+    W: Float[np.ndarray, "n m"],
+    x: Float[np.ndarray, "N m"],
+    y: Float[np.ndarray, "N m"],
+    p: float,
+    *,
+    gradient: Gradient = "sg",
+    step: float = STEP,
+    steps: int = STEPS,
+    kept: int = KEPT,
+) -> ReluPath:
+    """Follow :func:`cosine_velocity` with B = Sigma^p, Sigma exact for x standard normal, by Heun's method.
+
+    ``kept`` states at equally spaced steps, the first and last included. Raises ``ValueError`` for shapes or numbers.
+    """
+    W = _validate.shaped("W", W, ("n", "m")).copy()
+    steps, kept = _validate.count("steps", steps), _validate.count("kept", kept, 2)
+    step, p = _validate.scalar("step", step, _validate.positive), _validate.scalar("p", p, _validate.nonnegative)
+    views = _Views(toy_moments(W.shape[1]))
+    cosine_velocity(W, x, y, np.eye(len(W)), gradient=gradient)
+    marks = np.unique(np.linspace(0, steps, kept).round().astype(int))
+    path, field = [], np.zeros_like(W)
+    for k in range(steps + 1):
+        if k in marks:
+            path.append(W)
+        field = _cosine(W, x, y, views.predictor(W, p), gradient)
+        if k < steps:
+            ahead = W + step * field
+            W = W + step / 2 * (field + _cosine(ahead, x, y, views.predictor(ahead, p), gradient))
+    states, speed = np.array(path), float(np.linalg.norm(field))
+    return ReluPath(step * marks, states, _spectra(states), speed, "at rest" if speed <= 1e-9 else "unfinished")
+
+
+def _check(W: np.ndarray, data: SecondMoments, p: float, gradient: str) -> tuple[np.ndarray, float]:
+    _validate.one_of("gradient", gradient, get_args(Gradient))
+    return _validate.shaped("W", W, ("n", data.m)), _validate.scalar("p", p, _validate.nonnegative)
+
+
+def _spectra(path: np.ndarray) -> np.ndarray:
+    views = _Views(toy_moments(path.shape[-1]))
+    return np.array([np.linalg.eigvalsh(views.second(W, "x", "x"))[::-1] for W in path])
+
+
+def recorded_run(gradient: Gradient, p: float, seed: int, samples: int = SAMPLES, steps: int = STEPS) -> ReluPath:
+    """One cosine run of the record: W from ``seed`` alone, the sample from ``seed`` alone, 10 units of 15 inputs."""
+    W = start_weights(np.random.default_rng([seed, 0]), 10, 15, 0.6)
+    rng = np.random.default_rng([seed, 1])
+    x = rng.standard_normal((samples, 15))
+    y = x + NOISE * rng.standard_normal(x.shape)
+    return cosine_path(W, x, y, p, gradient=gradient, steps=steps)
+
+
+def main() -> None:
+    """Run and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("book/data/relu_cosine.json"))
+    options = parser.parse_args()
+    begin, rows = time.perf_counter(), []
+    gradients: tuple[Gradient, ...] = ("sg", "iso", "none", "wrong")
+    settings: list[tuple[Gradient, float]] = [*product(gradients, (0.5, 1.0)), ("sg", 0.0)]
+    for (gradient, p), seed in progress(list(product(settings, SEEDS)), "settings and seeds"):
+        run = recorded_run(gradient, p, seed)
+        size = np.sum(run.W**2, axis=(1, 2))
+        key = {"gradient": gradient, "p": p, "seed": seed, "speed": float(f"{run.speed:.3e}")}
+        spectra = [[float(f"{v:.5g}") for v in row] for row in run.mu]
+        rows.append(key | {"mu": spectra, "size": [float(f"{v:.8g}") for v in size]})
+    data = {"noise": NOISE, "samples": SAMPLES, "step": STEP, "steps": STEPS, "times": run.t.tolist(), "runs": rows}
+    write_record(
+        options.out,
+        data,
+        command="python -m ssltheory.relu_encoder",
+        seconds=time.perf_counter() - begin,
+        packages=("numpy", "scipy"),
+    )
+
+
+if __name__ == "__main__":
+    main()
