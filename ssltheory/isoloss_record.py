@@ -1,0 +1,144 @@
+"""What the recorded sweep of DirectPred and IsoLoss says: each learning rate's course, paired by seed.
+
+The record is made by ``python -m ssltheory.isoloss_training sweep``; reading it needs no torch. Every quantity is an
+array over seeds, so that two methods can be subtracted seed by seed. A seed that diverged counts as a guess among ten
+classes, and as no direction in use; nothing is dropped.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ssltheory import _validate
+
+__all__ = ["CHANCE", "Course", "Sweep", "at_own_rate", "early", "plateau_width", "read_sweep", "steps_to"]
+
+CHANCE = 0.1
+
+
+@dataclass(frozen=True)
+class Course:
+    """One setting of the sweep, at ``steps`` (T,), for S seeds.
+
+    Attributes:
+        config: the fields of :class:`ssltheory.isoloss_training.Config`.
+        accuracy: (T, S) of a linear probe on test images, with ``labels[-1]`` labels for each class.
+        other_accuracy: (K - 1, S) at the end, with fewer labels.
+        ratio: (T, S) participation ratio of the codes.
+        spectrum: (n,) mean over seeds of the eigenvalues at the end, each spectrum divided by its sum; zeros if none.
+        diverged: how many seeds diverged.
+    """
+
+    config: Mapping[str, Any]
+    steps: Int[np.ndarray, " T"]
+    labels: tuple[int, ...]
+    accuracy: Float[np.ndarray, "T S"]
+    other_accuracy: Float[np.ndarray, "k S"]
+    ratio: Float[np.ndarray, "T S"]
+    spectrum: Float[np.ndarray, " n"]
+    diverged: int
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The sweep's runs, and the accuracy of the probe on raw pixels, (K, S)."""
+
+    runs: Mapping[tuple[str, str, str, float, float], Course]
+    pixels: Float[np.ndarray, "K S"]
+
+    def course(self, section: str, loss: str, teacher: str, step: float) -> Course:
+        """One run, the first if there are several decays. Raises ``ValueError``, with the known rates, for none."""
+        for (*key, rate, _), course in self.runs.items():
+            if key == [section, loss, teacher] and np.isclose(rate, step):
+                return course
+        known = self.rates(section).tolist()
+        raise ValueError(f"no run {section!r}, {loss!r}, {teacher!r} at {step:g}; its learning rates are {known}")
+
+    def rates(self, section: str) -> Float[np.ndarray, " R"]:
+        """Learning rates of a section, ascending."""
+        return np.array(sorted({key[3] for key in self.runs if key[0] == section}))
+
+    def courses(self, section: str, loss: str, teacher: str) -> list[Course]:
+        """All runs of one method in a section, by learning rate."""
+        return [self.course(section, loss, teacher, rate) for rate in self.rates(section)]
+
+
+def read_sweep(data: Mapping[str, Any]) -> Sweep:
+    """Read a record's data back. Raises ``ValueError`` for data that are not those of a sweep."""
+    if not isinstance(data, Mapping) or {"runs", "pixels"} - data.keys():
+        raise ValueError("data: need the keys 'runs' and 'pixels' of a recorded sweep")
+    runs = {}
+    for entry in data["runs"]:
+        config = entry["config"]
+        key = (entry["section"], config["loss"], config["teacher"], config["step"], config["lam"])
+        accuracy, other, ratio = (np.array(entry[k], float) for k in ("accuracy", "other_accuracy", "ratio"))
+        n = config["encoder"][-1]
+        runs[key] = Course(
+            config,
+            np.array(entry["steps"]),
+            tuple(entry["labels"]),
+            np.nan_to_num(accuracy, nan=CHANCE),
+            np.nan_to_num(other, nan=CHANCE),
+            np.nan_to_num(ratio, nan=0.0),
+            np.zeros(n) if entry["spectrum"] is None else np.array(entry["spectrum"], float),
+            entry["diverged"],
+        )
+    return Sweep(runs, np.array(data["pixels"]["accuracy"]))
+
+
+def early(course: Course, until: int = 100) -> Float[np.ndarray, " S"]:
+    """Mean accuracy over the steps from 0 to ``until``, interpolated linearly between records.
+
+    Raises ``ValueError`` unless ``until`` is a recorded step after the first.
+    """
+    if until not in course.steps[1:]:
+        raise ValueError(f"until: got {until}, need one of the recorded steps {course.steps[1:].tolist()}")
+    seen = course.steps <= until
+    return np.trapezoid(course.accuracy[seen], course.steps[seen], axis=0) / until
+
+
+def steps_to(course: Course, level: float) -> Float[np.ndarray, " S"]:
+    """First step at which a seed's accuracy, interpolated linearly between records, reaches ``level``; inf if none."""
+    level = _validate.scalar("level", level)
+    found = np.full(course.accuracy.shape[1], np.inf)
+    for s, curve in enumerate(course.accuracy.T):
+        k = int(np.argmax(curve >= level))
+        if curve[k] >= level:
+            part = 0.0 if k == 0 else (level - curve[k - 1]) / (curve[k] - curve[k - 1])
+            found[s] = course.steps[k] if k == 0 else course.steps[k - 1] + part * np.diff(course.steps)[k - 1]
+    return found
+
+
+def at_own_rate(values: Float[np.ndarray, "R S"]) -> Float[np.ndarray, " S"]:
+    """For each seed, its value at the learning rate whose mean over the *other* seeds is highest.
+
+    So no seed takes part in the choice of the rate at which it is judged. Raises ``ValueError`` for fewer than two.
+    """
+    values = _validate.shaped("values", values, ("R", "S"))
+    if values.shape[1] < 2:
+        raise ValueError(f"values have shape {values.shape}; need at least two seeds")
+    others = values.sum(axis=1, keepdims=True) - values
+    return values[np.argmax(others, axis=0), np.arange(values.shape[1])]
+
+
+def plateau_width(
+    rates: Float[np.ndarray, " R"], values: Float[np.ndarray, "R S"], level: float
+) -> Float[np.ndarray, " S"]:
+    """Decades of learning rate over which a seed's value, linear in log10 of the rate, is at least ``level``.
+
+    The length of the set, which need not be an interval, between the first rate and the last. Multiplying all rates by
+    one number does not change it. Raises ``ValueError`` for rates that do not increase, or shapes that disagree.
+    """
+    rates = _validate.positive("rates", _validate.shaped("rates", rates, ("R",)))
+    values, level = _validate.shaped("values", values, (len(rates), "S")), _validate.scalar("level", level)
+    decades = np.diff(np.log10(rates))
+    if not (decades > 0).all():
+        raise ValueError(f"rates must increase; got {rates.tolist()}")
+    low, high = np.sort([values[:-1], values[1:]], axis=0)
+    crossing = (low < level) & (level < high)
+    part = (high - level) / np.where(crossing, high - low, 1.0)
+    above = np.where(crossing, part, (low >= level).astype(float))
+    return decades @ above
