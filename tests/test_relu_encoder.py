@@ -148,7 +148,7 @@ def test_the_second_moment_is_homogeneous_and_turns_with_nothing(seed, c):
 def test_nearly_parallel_units_keep_their_digits():
     d = 1e-5
     W = np.array([[np.cos(d / 2), np.sin(d / 2)], [np.cos(d / 2), -np.sin(d / 2)]])
-    assert np.linalg.eigvalsh(relu_second_moment(W))[0] == pytest.approx(d * d / 8, rel=1e-3)
+    assert np.linalg.eigvalsh(relu_second_moment(W))[0] == pytest.approx(d * d / 4, rel=1e-3)
     V = relu_velocity(W, toy_moments(2), 1.0, gradient="iso")
     # Sigma has the rows (1/2, 1/2): the pull on both is 1/2 w_i - 1/2 (w_1 + w_2)/2, and opens the angle.
     np.testing.assert_allclose(V[:, 1], np.array([1, -1]) * d / 4, rtol=1e-4)
