@@ -63,6 +63,7 @@ _SUBMODULES = [
     "nonlinearity",
     "partial_scenes",
     "random_features",
+    "realdata_scenes",
     "rank_deficient",
     "relu_encoder",
     "routh",
