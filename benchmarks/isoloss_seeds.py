@@ -5,8 +5,8 @@ Prints JSON; a minute or two on idle cores:
     python benchmarks/isoloss_seeds.py > isoloss_seeds.json
 
 Both run the same code on the same threads, with the same records and probes; only the number of seeds in a call
-differs. Rounds of the two alternate, and the best of each counts, since a busy machine can only slow them down. The agreement is
-over all seeds: at float64 the two differ by rounding, at float32 rounding grows over a few hundred steps of training.
+differs. Rounds of the two alternate, and the best of each counts, since a busy machine can only slow them down. The
+agreement is over all seeds: at float64 the two differ by rounding, which at float32 grows over the steps of training.
 """
 
 import argparse
