@@ -31,7 +31,8 @@ Numbers = Float[np.ndarray, "*batch"] | float
 _TOLERANCE = 1e-13
 _CHUNK = 2_000_000
 _LARGEST = 1e8
-_EXTINCT = 1e-24
+_EXTINCT, _NEGLIGIBLE = 1e-20, 1e-40
+_LEFT, _RIGHT = -5.7, 34.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,36 +112,35 @@ def velocity_of_modes(
 
 
 def _velocity(mu: np.ndarray, loss: str, gradient: str, p: float, data: ModeData, lam: float) -> np.ndarray:
+    if loss == "euclidean":
+        return mu * _euclidean_rate(mu, gradient, p, data, lam)
+    modes = data._modes(mu.shape[-1])
+    return 2 * modes[0] * _cosine_modes(mu, gradient, p, modes) - 2 * lam * mu
+
+
+def _euclidean_rate(mu: np.ndarray, gradient: str, p: float, data: ModeData, lam: float) -> np.ndarray:
+    """The velocity of log mu."""
     rho, tau, sigma = data._modes(mu.shape[-1])
-    if loss == "cosine":
-        if not mu.any():
-            return np.zeros_like(mu)
-        return 2 * rho * _cosine_modes(mu, gradient, p, rho, tau, sigma) - 2 * lam * mu
     d = mu**p
     first, second = d * (rho * d - tau), sigma - tau * d
     pull = {"sg": first, "wrong": second, "none": first + second, "iso": rho * d - tau}[gradient]
-    return -2 * mu * (pull + lam)
+    return -2 * (pull + lam)
 
 
-def _cosine_modes(
-    mu: np.ndarray, gradient: str, p: float, rho: np.ndarray, tau: np.ndarray, sigma: np.ndarray
-) -> np.ndarray:
-    """a_m a_m' of the cosine loss (..., n), by chunks of the batch."""
-    n = mu.shape[-1]
+def _cosine_modes(mu: np.ndarray, gradient: str, p: float, modes: tuple[np.ndarray, ...]) -> np.ndarray:
+    """a_m a_m' of the cosine loss (..., n), by chunks of the batch; 0 where the spectrum is zero."""
+    n, rho = mu.shape[-1], modes[0]
+    if not mu.size or not mu.any():
+        return np.zeros_like(mu)
     flat = mu.reshape(-1, n)
     scale = (flat / rho).max(axis=-1, keepdims=True)
     s = flat / rho / scale
+    s[s < 1e-140] = 0.0  # too small to square, and without influence on the others
     d = (flat / flat.max(axis=-1, keepdims=True)) ** p
-    parts, start = [], 0
-    tan, weight = _angles(s, d, rho, tau, sigma)
-    while start < len(flat):
-        tangent, density = tan[start : start + 1], weight[start : start + 1]
-        count = 100 * tan.shape[-1] * n
-        end = start + max(1, _CHUNK // count)
-        tangent, density = tan[start:end], weight[start:end]
-        parts.append(_expectation(s[start:end], d[start:end], gradient, rho, tau, sigma, tangent, density))
-        start = end
-    out = np.concatenate(parts) if parts else np.zeros_like(flat)
+    tan, weight = _angles(s, d, *modes)
+    size = max(1, _CHUNK // (80 * n * tan.shape[-1]))
+    blocks = (slice(k, k + size) for k in range(0, len(flat), size))
+    out = np.concatenate([_expectation(s[b], d[b], gradient, modes, tan[b], weight[b]) for b in blocks])
     if gradient == "iso":
         out = out / flat.max(axis=-1, keepdims=True) ** p
     return out.reshape(mu.shape)
@@ -158,19 +158,15 @@ def _angles(
 
     live = s > 0
     noise = np.sqrt(np.clip(1 - tau**2 / (rho * sigma), 0.0, None)).max()
-    n = live.sum(axis=-1).min()
-    big, small = d * np.sqrt(rho / sigma), d * np.sqrt(rho / sigma)
-    largest = np.where(live, big, 0.0).max(axis=-1)
-    least = np.where(live, small, np.inf).min(axis=-1)
+    scale = d * np.sqrt(rho / sigma)
+    largest, least = np.where(live, scale, 0.0).max(axis=-1), np.where(live, scale, np.inf).min(axis=-1)
     if noise > 1e-7:
-        margin = 1 + noise * _TOLERANCE ** (-1 / n)
         u, v = d * np.sqrt(s * rho), np.sqrt(s * sigma)
-        u_low, v_low = (np.where(live, q, np.inf).min(axis=-1) for q in (u, v))
-        largest = np.maximum(largest, u.max(axis=-1) / np.maximum(v_low, v.max(axis=-1) * noise / margin)) * margin
-        least = np.minimum(least, np.maximum(u_low, u.max(axis=-1) * noise / margin) / v.max(axis=-1)) / margin
+        largest = np.maximum(largest, noise * u.max(axis=-1) / _shortest(v, live)) * (1 + noise)
+        least = np.minimum(least, _shortest(u, live) / (noise * v.max(axis=-1))) / (1 + noise)
     ratio = np.clip(least / largest, 1e-60, 0.3)  # a longer slit than needed does no harm; the sum below is then short
     K, other = ellipkm1(ratio**2), ellipk(ratio**2)
-    count = int(np.ceil((-math.log(_TOLERANCE) * K / (2 * np.pi * other)).max())) + 4
+    count = int(np.ceil((-0.9 * math.log(_TOLERANCE) * K / (2 * np.pi * other)).max())) + 4
     count += count % 2
     half = (np.arange(count // 2) + 0.5) / count
     t = half * K[:, None]
@@ -184,91 +180,120 @@ def _angles(
     return tan, g * slope / (1 + tan**2) * (K / count)[:, None]
 
 
+def _shortest(sizes: np.ndarray, live: np.ndarray) -> np.ndarray:
+    """The length (b,) below which a normal vector with these standard deviations (b, n) can be left out.
+
+    It has a length below l with a probability like prod min(1, l / size_k), and the force on a mode may grow like
+    l^-2 there: the length at which the product of the two falls below the tolerance.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        v = np.sort(np.where(live & (sizes > 0), np.log(sizes), np.inf), axis=-1)
+        finite = np.isfinite(v)
+        n = finite.sum(axis=-1, keepdims=True)
+        v = np.where(finite, v - np.where(finite, v, -np.inf).max(axis=-1, keepdims=True), 0.0)
+        above = n - np.arange(v.shape[-1])  # how many sizes are at least v_j
+        tail = np.cumsum(v[:, ::-1], axis=-1)[:, ::-1]
+        level = np.where(finite, above * v - tail - 2 * v, np.inf)
+        j = (level > math.log(_TOLERANCE)).argmax(axis=-1)[:, None]
+        at, reach, count = (np.take_along_axis(q, j, axis=-1) for q in (v, level, above))
+        slope = np.where(j == 0, n, count - 2)
+        step = np.where(slope > 0, (math.log(_TOLERANCE) - reach) / np.maximum(slope, 1), 0.0)
+        below = np.take_along_axis(v, np.maximum(j - 1, 0), axis=-1)
+        out = np.where(j > 0, np.maximum(at + np.minimum(step, 0), below), at + np.minimum(step, 0))
+    return (np.exp(np.maximum(out, -140)) * np.where(live, sizes, 0.0).max(axis=-1, keepdims=True))[:, 0]
+
+
 @lru_cache(maxsize=1024)
-def _log_step(n: float) -> float:
-    """The step in log r at which the trapezoidal rule integrates r^2 (1 + r)^(-n/2 - 2) dlog r to the tolerance."""
+def _log_rule(n: int) -> tuple[float, np.ndarray]:
+    """The step in log r of the trapezoidal rule for r^2 f(r) dlog r, and the first nodes' weights.
+
+    The step is that at which r^2 (1 + r)^(-n/2 - 2) is integrated to the tolerance. The nodes to the left of the first
+    are replaced by a cubic through the first four, since f is a power series there.
+    """
     from scipy.special import loggamma
 
     omega = np.linspace(4, 60, 1121)
     error = np.real(loggamma(2 + 1j * omega) + loggamma(n / 2 + 1j * omega) - loggamma(n / 2))
-    return float(2 * np.pi / omega[np.argmax(error < math.log(_TOLERANCE))])
+    step = float(2 * np.pi / omega[np.argmax(error < math.log(_TOLERANCE))])
+    powers = np.arange(2, 6)[:, None]
+    extra = np.linalg.solve(np.exp(step * powers * np.arange(4)), 1 / np.expm1(step * powers[:, 0]))
+    return step, step * (1 + extra)
 
 
 def _expectation(
     s: np.ndarray,
     d: np.ndarray,
     gradient: str,
-    rho: np.ndarray,
-    tau: np.ndarray,
-    sigma: np.ndarray,
+    modes: tuple[np.ndarray, ...],
     tan: np.ndarray,
     weight: np.ndarray,
 ) -> np.ndarray:
-    """a_m a_m' (b, n) from the nodes of the angle (b, W)."""
-    w, rest = (tan**2 / (1 + tan**2))[:, None, :], (1 / (1 + tan**2))[:, None, :]
-    one, both, two = (s * m for m in (rho, tau, sigma))
-    det = np.where(rho * sigma - tau**2 > 1e-14 * rho * sigma, s**2 * (rho * sigma - tau**2), 0.0)
-    noisy = bool(det.any())
-    dd = d * d
-    trace = (one * dd)[..., None] * w + two[..., None] * rest  # (b, n, W)
-    live = s > 0
-    n = live.sum(axis=-1)
-    h = _log_step(float(n.max()) * (2 if noisy else 1))
-    low = -np.log(trace.sum(axis=1)) + math.log(_TOLERANCE) / 2 - 1
-    with np.errstate(divide="ignore", invalid="ignore"):
-        breaks = np.sort(np.where(live[..., None], -np.log(2 * trace), np.inf), axis=1)
-    high = _upper_end(breaks, n)
-    count = int(np.ceil((high - low).max() / h)) + 1
-    r = np.exp(low[..., None] + h * np.arange(count))  # (b, W, R)
-    b, W, R = r.shape
-    flat = r.reshape(b, 1, W * R)
-    if noisy:
-        W1 = (dd[..., None] * w)[..., None] * r[:, None]
-        W2 = np.broadcast_to((rest[..., None] * r[:, None]), W1.shape)
-        W1, W2 = (2 * q.reshape(b, -1, W * R) for q in (W1, W2))
-        delta = 1 + one[..., None] * W1 + two[..., None] * W2 + det[..., None] * W1 * W2
-    else:
-        delta = 1 + (2 * trace[..., None] * r[:, None]).reshape(b, -1, W * R)
-    inverse = 1 / delta
+    """a_m a_m' (b, n) by the rule over the angle (b, W) and, for each angle, over log r (b, W, R).
+
+    Under the weight exp(-r (|u|^2 sin^2 + |v|^2 cos^2)) mode k keeps a Gaussian law. With det = s^2 (rho sigma - tau^2)
+    and Delta = 1 + 2 r (sin^2 d^2 rho s + cos^2 sigma s) + (2 r)^2 sin^2 cos^2 d^2 det, its moments are
+    P = E[z1 v] = tau s / Delta, Q = E[z1^2] = (rho s + 2 r cos^2 det) / Delta and
+    V = E[v^2] = (sigma s + 2 r sin^2 d^2 det) / Delta; the mean of the weight is prod Delta^(-1/2).
+    """
+    rho, tau, sigma = modes
+    sin2, cos2 = tan**2 / (1 + tan**2), 1 / (1 + tan**2)
+    one, both, two, square = s * rho, s * tau, s * sigma, d * d
+    det = s * s * (rho * sigma - tau * tau) if _noisy(modes) else None
+    linear = (one * square)[..., None] * sin2[:, None] + two[..., None] * cos2[:, None]  # (b, n, W)
+    live = (s > 0).sum(axis=-1)
+    step, first = _log_rule(int(live.max()) * (1 if det is None else 2))
+    low = -np.log(linear.sum(axis=1)) + _LEFT
+    count = max(len(first), math.ceil(float((_upper_end(linear, live) - low).max()) / step) + 1)
+    r = 2 * np.exp(low[..., None] + step * np.arange(count))  # twice the variable r, (b, W, R)
+    delta = linear[..., None] * r[:, None]
+    if det is not None:
+        delta += (det * square)[..., None, None] * (sin2 * cos2)[:, None, :, None] * (r * r)[:, None]
+    delta += 1
     with np.errstate(over="ignore"):
-        factor = flat[:, 0] ** 2 / np.sqrt(delta.prod(axis=1)) * h * (4 / np.pi)
-    P = both[..., None] * inverse
+        mass = r * r / np.sqrt(delta.prod(axis=1)) * (weight / np.pi)[..., None]
+    mass[..., : len(first)] *= first
+    mass[..., len(first) :] *= step
+    inverse = np.divide(1, delta, out=delta).reshape(*s.shape, -1)
+
+    def pairs(share: np.ndarray, own: np.ndarray, other: np.ndarray, more: np.ndarray | None) -> np.ndarray:
+        """E[share P_m M_k] as (b, m, k), where M_k = (own_k + 2 r other more_k) / Delta_k."""
+        weights = mass * share[..., None]
+        gram = (inverse * weights.reshape(len(s), 1, -1)) @ inverse.mT * own[:, None]
+        if more is not None:
+            weights *= r * other[..., None]
+            gram += (inverse * weights.reshape(len(s), 1, -1)) @ inverse.mT * more[:, None]
+        return gram * both[..., None]
+
+    # The sum over k of pairs (m, k) that are antisymmetric: the pair (m, m) cancels exactly, and so does the total.
     out = np.zeros_like(s)
-    if gradient != "wrong":  # pairs (m, k), whose own term m = k cancels exactly
-        Q = (one[..., None] + det[..., None] * W2) * inverse if noisy else one[..., None] * inverse
-        mass = factor * np.repeat(weight * w[:, 0], R, axis=-1)
-        pairs = ((P * mass[:, None]) @ Q.mT) * d[:, None, :]
-        pairs = pairs - pairs.mT
-        out = ((pairs if gradient == "iso" else pairs * d[..., None]) @ d[..., None])[..., 0]
+    if gradient != "wrong":
+        moment = pairs(sin2, one, cos2, det) * d[:, None]
+        moment = moment - moment.mT
+        out = ((moment if gradient == "iso" else moment * d[..., None]) @ d[..., None])[..., 0]
     if gradient in ("wrong", "none"):
-        V = (two[..., None] + det[..., None] * W1) * inverse if noisy else two[..., None] * inverse
-        mass = factor * np.repeat(weight * rest[:, 0], R, axis=-1)
-        pairs = ((P * mass[:, None]) @ V.mT) * d[..., None]
-        out = out + (pairs - pairs.mT).sum(axis=-1)
+        moment = pairs(cos2, two, sin2, None if det is None else det * square) * d[..., None]
+        out = out + (moment - moment.mT).sum(axis=-1)
     return out
 
 
-def _upper_end(breaks: np.ndarray, n: np.ndarray) -> np.ndarray:
+def _upper_end(linear: np.ndarray, live: np.ndarray) -> np.ndarray:
     """The log r (b, W) beyond which the integrand is below the tolerance of its largest value, from its slopes.
 
-    The integrand r^2 Q prod(1 + 2 r c_k)^(-1/2) P, in log-log, has slope 1 before the first mode's 1/(2 c_k) is passed,
-    loses 1/2 at each and a further 1 at the last, where P of the smallest mode bends.
+    In log-log the integrand r^2 P Q prod (1 + 2 r c_k)^(-1/2), c_k = ``linear``, has slope 1 once the first mode's
+    1 / (2 c_k) is passed, loses 1/2 at each further one and 1 more at the last, where P of the smallest mode bends.
     """
-    depth = -math.log(_TOLERANCE)
-    b, modes, W = breaks.shape
-    slope = 1 - 0.5 * np.arange(1, modes + 1)[None, :] - 1.0 * (np.arange(1, modes + 1) >= n[:, None])
-    with np.errstate(invalid="ignore"):
-        gaps = np.diff(breaks, axis=1, append=np.inf)
-    end, value, peak = np.full((b, W), np.nan), np.zeros((b, W)), np.zeros((b, W))
-    for j in range(modes):
-        step = gaps[:, j]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            reach = np.where(slope[:, j, None] < 0, (value - peak + depth + 6) / -slope[:, j, None], np.inf)
-            hit = np.isnan(end) & (reach <= step)
-            end = np.where(hit, breaks[:, j] + reach, end)
-            value = value + slope[:, j, None] * np.where(np.isfinite(step), step, 0.0)
-        peak = np.maximum(peak, value)
-    return end
+    order = np.arange(linear.shape[1])[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        breaks = np.sort(-np.log(2 * linear), axis=1)
+        last = order >= live[:, None, None] - 1
+        slope = 0.5 - 0.5 * order - last
+        gaps = np.where(last, 0.0, np.diff(breaks, axis=1, append=0.0))
+        height = np.cumsum(slope * gaps, axis=1) - slope * gaps
+        drop = np.maximum.accumulate(height, axis=1) - height
+        reach = np.where(slope < 0, (_RIGHT - drop) / np.maximum(-slope, 0.25), np.inf)
+        hit = (reach <= gaps) | last
+        at = hit.argmax(axis=1)[:, None]
+        return np.take_along_axis(breaks + np.maximum(reach, 0), at, axis=1)[:, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,29 +335,38 @@ def eigenvalue_flow(
     )
     velocity_of_modes(mu0, loss=loss, gradient=gradient, p=p, data=data, lam=lam)
     mu, now = mu0.copy(), 0.0
+    if not mu.any():
+        return _ended(list(times), [mu] * len(times), Outcome.CONVERGED, "all modes are zero")
     limit = math.log(_LARGEST) / max(1.0, p) + math.log(max(1.0, mu0.max()))
-    # Without noise the force on a vanishing mode is like -sqrt(mu): it is gone in finite time.
-    vanishing = loss == "cosine" and gradient in ("wrong", "none") and not _noisy(data._modes(len(mu0)))
+    # Without noise the force on a vanishing mode is like -sqrt(mu): it is gone in finite time, and sqrt(mu) crosses 0.
+    root = loss == "cosine" and gradient in ("wrong", "none") and not _noisy(data._modes(len(mu0)))
+    least = np.minimum(_EXTINCT if root else _NEGLIGIBLE, 1e-6 * mu0 / mu0.max())
+    accuracy = max(rtol / 50, 1e-13)
     kept_t, kept = ([0.0], [mu0]) if times[0] == 0 else ([], [])
-    while now < times[-1] and mu.any():
+    while now < times[-1]:
         live = mu > 0
-        start = np.log(mu[live])
-        floor = np.minimum(math.log(_EXTINCT), start - start.max() - 14)
+        start, floor = (np.sqrt if root else np.log)(mu[live]), least[live]
 
         def whole(y: np.ndarray, live: np.ndarray = live) -> np.ndarray:
             full = np.zeros_like(mu0)
-            full[live] = np.exp(np.clip(y, -700, limit + 5))
+            full[live] = y * y if root else np.exp(np.minimum(y, limit + 5))
             return full
 
         def field(t: float, y: np.ndarray, live: np.ndarray = live, whole: Any = whole) -> np.ndarray:
             mu = whole(y)
-            return (_velocity(mu, loss, gradient, p, data, lam)[live]) / mu[live]
+            if loss == "euclidean":
+                return _euclidean_rate(mu, gradient, p, data, lam)[live]
+            velocity = _velocity(mu, loss, gradient, p, data, lam)[live]
+            return velocity / (2 * y if root else np.maximum(mu[live], 1e-300))
 
         def diverged(t: float, y: np.ndarray) -> float:
-            return float(limit - y.max())
+            return 1.0 if root else float(limit - y.max())
 
-        def extinct(t: float, y: np.ndarray, floor: np.ndarray = floor) -> float:
-            return float((y - y.max() - floor).min()) if vanishing else 1.0
+        def above(y: np.ndarray, floor: np.ndarray = floor) -> np.ndarray:
+            return y - np.sqrt(floor) * y.max() if root else y - np.log(floor) - y.max()
+
+        def extinct(t: float, y: np.ndarray, above: Any = above) -> float:
+            return float(above(y).min()) if loss == "cosine" else 1.0
 
         diverged.terminal = extinct.terminal = True  # type: ignore[attr-defined]
         ahead = times[times > now]
@@ -343,8 +377,8 @@ def eigenvalue_flow(
             method="DOP853",
             t_eval=ahead,
             events=[diverged, extinct],
-            rtol=max(rtol / 20, 3e-14),
-            atol=rtol / 2,
+            rtol=accuracy,
+            atol=accuracy * (start.max() if root else 1.0),
         )
         kept_t += list(solution.t)
         kept += [whole(y) for y in np.asarray(solution.y).T]
@@ -358,8 +392,8 @@ def eigenvalue_flow(
         now = times[-1]
         if solution.t_events[1].size:
             now, y = float(solution.t_events[1][-1]), solution.y_events[1][-1]
-            mu = whole(np.where(y - y.max() - floor <= 1e-6, -np.inf, y))
-            mu[live] = np.where(y - y.max() - floor <= 1e-6, 0.0, mu[live])
+            gone = above(y) <= max(0.0, float(above(y).min()))
+            mu = whole(np.where(gone, 0.0 if root else -np.inf, y))
     for t in times[len(kept_t) :]:
         kept_t.append(float(t))
         kept.append(mu)
