@@ -74,6 +74,7 @@ _SUBMODULES = [
     "stability",
     "stability_census",
     "stability_scenes",
+    "toy_simulation",
     "two_layer",
 ]
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

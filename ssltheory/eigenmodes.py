@@ -31,7 +31,7 @@ Numbers = Float[np.ndarray, "*batch"] | float
 _TOLERANCE = 1e-13
 _CHUNK = 2_000_000
 _LARGEST = 1e8
-_EXTINCT, _NEGLIGIBLE = 1e-20, 1e-40
+_EXTINCT = 1e-20
 _LEFT, _RIGHT = -5.7, 34.0
 
 
@@ -340,7 +340,7 @@ def eigenvalue_flow(
     limit = math.log(_LARGEST) / max(1.0, p) + math.log(max(1.0, mu0.max()))
     # Without noise the force on a vanishing mode is like -sqrt(mu): it is gone in finite time, and sqrt(mu) crosses 0.
     root = loss == "cosine" and gradient in ("wrong", "none") and not _noisy(data._modes(len(mu0)))
-    least = np.minimum(_EXTINCT if root else _NEGLIGIBLE, 1e-6 * mu0 / mu0.max())
+    least = np.minimum(_EXTINCT, 1e-6 * mu0 / mu0.max())
     accuracy = max(rtol / 50, 1e-13)
     kept_t, kept = ([0.0], [mu0]) if times[0] == 0 else ([], [])
     while now < times[-1]:
