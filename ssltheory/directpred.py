@@ -142,14 +142,17 @@ def directpred_flow(
     kappa: float | None = None,
     duration: float,
     samples: int | Float[np.ndarray, " T"] = 200,
+    gram_tol: float | None = None,
     rtol: float = 1e-9,
     norm_limit: float = 1e6,
 ) -> Trajectory:
     """Integrate :func:`encoder_velocity` from A; with ``kappa`` > 0 a teacher follows, C' = kappa (A - C), C(0) = A.
 
-    ``samples`` is a number of equally spaced times or the times themselves. ``B`` in the result is the predictor that
-    was set. Integrates to ``duration`` and never calls itself converged, since for most data the code goes on turning;
-    "diverged" where |A| reached ``norm_limit``. Raises ``ValueError`` as the field does, or for times <= 0.
+    ``samples`` is a number of equally spaced times or the times themselves; the state at which it stopped is kept too.
+    ``B`` in the result is the predictor that was set. It stops as "converged" once the Gram matrix S = A^T A rests,
+    |S'| <= ``gram_tol`` max(|S|, |S(0)|) (None: never), though the code may go on turning; as "diverged" where |A|
+    reached ``norm_limit``; else as "unfinished" at ``duration``. Raises ``ValueError`` as the field does, or for times
+    or tolerances <= 0.
     """
     from scipy.integrate import solve_ivp
 
@@ -170,25 +173,42 @@ def directpred_flow(
     def left(t: float, flat: np.ndarray) -> float:
         return float(np.linalg.norm(flat)) - norm_limit
 
-    left.terminal = True  # type: ignore[attr-defined]
+    tol = None if gram_tol is None else _validate.scalar("gram_tol", gram_tol, _validate.positive)
+    first = float(np.linalg.norm(A.T @ A))
+
+    def at_rest(t: float, flat: np.ndarray) -> float:
+        if tol is None:
+            return 1.0
+        now, moved = (z[:size].reshape(A.shape) for z in (flat, velocity(t, flat)))
+        half = now.T @ moved
+        speed = float(np.linalg.norm(half + half.T)) / max(float(np.linalg.norm(now.T @ now)), first, 1e-300)
+        return float(np.log(max(speed, 1e-300) / tol))
+
+    left.terminal = at_rest.terminal = True  # type: ignore[attr-defined]
     start = A.ravel() if kappa is None else np.tile(A.ravel(), 2)
+    events = [left, at_rest]
     done: Any = solve_ivp(
-        velocity, (0.0, duration), start, method="LSODA", t_eval=times, events=left, rtol=rtol, atol=rtol * 1e-3
+        velocity, (0.0, duration), start, method="LSODA", t_eval=times, events=events, rtol=rtol, atol=rtol * 1e-3
     )
-    norms = np.array([np.linalg.norm(velocity(t, z)) for t, z in zip(done.t, done.y.T, strict=True)])
-    path = done.y[:size].T.reshape(-1, *A.shape)
-    C = None if kappa is None else done.y[size:].T.reshape(-1, *A.shape)
+    t, states = done.t, done.y.T.reshape(-1, start.size)
+    stops = [
+        (float(when[-1]), where[-1]) for when, where in zip(done.t_events, done.y_events, strict=True) if len(when)
+    ]
+    for when, where in stops:
+        t, states = np.append(t[t < when], when), np.vstack([states[t < when], where])
+    norms = np.array([np.linalg.norm(velocity(when, z)) for when, z in zip(t, states, strict=True)])
+    path = states[:, :size].reshape(-1, *A.shape)
+    C = None if kappa is None else states[:, size:].reshape(-1, *A.shape)
     if done.t_events[0].size:
-        outcome, reason = (
-            Outcome.DIVERGED,
-            f"diverged: the norm reached {norm_limit:.2e} at time {done.t_events[0][0]:g}",
-        )
+        outcome, reason = Outcome.DIVERGED, f"diverged: the norm reached {norm_limit:.2e} at time {t[-1]:g}"
+    elif done.t_events[1].size:
+        outcome, reason = Outcome.CONVERGED, f"converged: the Gram matrix came to rest at time {t[-1]:g}"
     elif done.status < 0:
         outcome, reason = Outcome.UNFINISHED, f"unfinished: the integrator gave up: {done.message}"
     else:
         outcome, reason = Outcome.UNFINISHED, f"unfinished: the field's norm is {norms[-1]:.2e} at time {duration:g}"
     B = _power(path @ moments.xx @ path.mT, p)
-    return Trajectory(done.t, path, B, C, norms, outcome, reason, np.array(outcome.value, dtype="U10"))
+    return Trajectory(t, path, B, C, norms, outcome, reason, np.array(outcome.value, dtype="U10"))
 
 
 def mode_equilibria(rho: Numbers, tau: Numbers, lam: Numbers, p: float) -> tuple[np.ndarray, np.ndarray]:

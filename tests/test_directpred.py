@@ -314,3 +314,18 @@ def test_misalignment_is_zero_for_common_eigenvectors_and_at_most_root_two():
     assert directpred.misalignment(directpred.closed_form_predictor(Sigma, 0.3), Sigma).max() < 1e-13
     assert directpred.misalignment([[0, 1], [0, 0]], [[0, 0], [1, 0]]) == pytest.approx(np.sqrt(2))
     assert np.isnan(directpred.misalignment(np.zeros((2, 2)), np.eye(2)))
+
+
+def test_a_flow_says_why_it_stopped():
+    moments, A = views(0, 3, symmetric=True)
+    lam = 0.02 * np.linalg.eigvalsh(moments.yx)[-1]
+    rested = directpred.directpred_flow(A, moments, lam, 0.5, duration=5000.0, samples=3, gram_tol=1e-10)
+    assert rested.outcome == "converged"
+    assert rested.times[-1] < 5000
+    assert rested.field_norm[-1] > 1e-6  # the code turns on
+    longer = directpred.directpred_flow(A, moments, lam, 0.5, duration=float(rested.times[-1]) + 50, samples=2)
+    assert longer.outcome == "unfinished"
+    assert np.allclose(longer.A[-1].T @ longer.A[-1], rested.A[-1].T @ rested.A[-1], atol=1e-8)
+    same = completed_moments(np.eye(2), np.eye(2), noise=0.0)
+    grown = directpred.directpred_flow(1.5 * np.eye(2), same, 0.0, 1.0, gradient="wrong", duration=9.0)
+    assert grown.outcome == "diverged"
