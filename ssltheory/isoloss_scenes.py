@@ -33,6 +33,8 @@ class Setting:
 
     loss: Loss
     name: str
+    gradient: Gradient
+    p: float
     t: Float[np.ndarray, " T"]
     mu: Float[np.ndarray, "seeds T n"]
 
@@ -56,9 +58,10 @@ def eight_settings(
     starts = [random_spectrum(seed, n, m) for seed in seeds]
     found = []
     for (name, gradient, predictor), loss in itertools.product(_VARIANTS, LOSSES):
-        option: dict[str, Any] = {"loss": loss, "gradient": gradient, "p": p if predictor else 0.0, "rtol": rtol}
+        power = p if predictor else 0.0
+        option: dict[str, Any] = {"loss": loss, "gradient": gradient, "p": power, "rtol": rtol}
         runs = [eigenvalue_flow(mu0, times, data=toy_data(noise), **option).mu for mu0 in starts]
-        found.append(Setting(loss, name, times, np.array(runs)))
+        found.append(Setting(loss, name, gradient, power, times, np.array(runs)))
     return found
 
 
