@@ -17,6 +17,7 @@ from ssltheory import _validate
 __all__ = ["CHANCE", "Course", "Sweep", "at_own_rate", "early", "plateau_width", "read_sweep", "steps_to"]
 
 CHANCE = 0.1
+_USUAL = {"loss": "direct", "teacher": "sg", "step": 0.1, "lam": 0.0, "encoder": (64, 128, 128, 32)}
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Course:
     """One setting of the sweep, at ``steps`` (T,), for S seeds.
 
     Attributes:
-        config: the fields of :class:`ssltheory.isoloss_training.Config`.
+        config: fields of :class:`ssltheory.isoloss_training.Config`, those that differ from the usual ones among them.
         accuracy: (T, S) of a linear probe on test images, with ``labels[-1]`` labels for each class.
         other_accuracy: (K - 1, S) at the end, with fewer labels.
         ratio: (T, S) participation ratio of the codes.
@@ -72,21 +73,28 @@ def read_sweep(data: Mapping[str, Any]) -> Sweep:
         raise ValueError("data: need the keys 'runs' and 'pixels' of a recorded sweep")
     runs = {}
     for entry in data["runs"]:
-        config = entry["config"]
+        config = _USUAL | entry["config"]
         key = (entry["section"], config["loss"], config["teacher"], config["step"], config["lam"])
-        accuracy, other, ratio = (np.array(entry[k], float) for k in ("accuracy", "other_accuracy", "ratio"))
-        n = config["encoder"][-1]
+        spectrum = entry["spectrum"]
         runs[key] = Course(
             config,
-            np.array(entry["steps"]),
+            _numbers(entry["steps"]).astype(int),
             tuple(entry["labels"]),
-            np.nan_to_num(accuracy, nan=CHANCE),
-            np.nan_to_num(other, nan=CHANCE),
-            np.nan_to_num(ratio, nan=0.0),
-            np.zeros(n) if entry["spectrum"] is None else np.array(entry["spectrum"], float),
+            np.nan_to_num(_table(entry["accuracy"]), nan=CHANCE),
+            np.nan_to_num(_table(entry["other_accuracy"]), nan=CHANCE),
+            np.nan_to_num(_table(entry["ratio"]), nan=0.0),
+            np.zeros(config["encoder"][-1]) if spectrum is None else _numbers(spectrum),
             entry["diverged"],
         )
-    return Sweep(runs, np.array(data["pixels"]["accuracy"]))
+    return Sweep(runs, _table(data["pixels"]))
+
+
+def _numbers(row: str) -> Float[np.ndarray, " k"]:
+    return np.array(row.split(), dtype=float)
+
+
+def _table(rows: list[str]) -> Float[np.ndarray, "r k"]:
+    return np.array([row.split() for row in rows], dtype=float)
 
 
 def early(course: Course, until: int = 100) -> Float[np.ndarray, " S"]:

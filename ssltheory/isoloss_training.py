@@ -73,6 +73,8 @@ RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 HIGH_RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 DECAY = 0.01
 MIDDLE_RATES = (0.03, 0.1, 0.3, 1.0)
+LONG_RATES = (0.01, 0.03, 0.1, 0.3)
+LONG_RECORD_AT = (0, 100, 300, 600, 1000, 1500)
 CONDITIONS: dict[str, dict[str, Any]] = {
     "weaker distortions": {"views": {"shift": 0.3, "angle": 5.0, "scale": 0.05, "brightness": 0.1, "noise": 0.02}},
     "stronger distortions": {"views": {"shift": 1.2, "angle": 20.0, "scale": 0.2, "brightness": 0.4, "noise": 0.15}},
@@ -514,29 +516,29 @@ class _Job:
 
 
 def run_entry(section: str, run: Run) -> dict[str, Any]:
-    """Return a run as plain numbers of four digits, ready for a record; what is not finite becomes None.
+    """Return a run in few words, ready for a record: a row of numbers is a string, "nan" where a seed diverged.
 
-    Accuracies with the most labels and participation ratios at every recorded step and seed; the other accuracies, and
-    the mean over seeds of the spectrum divided by its sum, at the end.
+    What differs from the default :class:`Config`; accuracies with the most labels and participation ratios, a row for
+    each recorded step and a number for each seed; the accuracies with fewer labels at the end, a row for each number of
+    labels; the mean over seeds of the spectrum divided by its sum, at the end.
     """
 
-    def plain(values: np.ndarray) -> Any:
-        if np.ndim(values):
-            return [plain(v) for v in values]
-        return float(f"{values:.4g}") if np.isfinite(values) else None
+    def row(values: np.ndarray, digits: int = 4) -> str:
+        return " ".join(f"{v:.{digits}g}" for v in values)
 
+    usual = asdict(Config())
     total = run.spectrum[-1].sum(axis=-1, keepdims=True)
-    share = np.nanmean(np.where(run.diverged[:, None], np.nan, run.spectrum[-1] / total), axis=0)
+    shares = (run.spectrum[-1] / total)[~run.diverged]
     return {
         "section": section,
-        "config": asdict(run.config),
+        "config": {key: value for key, value in asdict(run.config).items() if value != usual[key]},
         "seeds": list(run.seeds),
-        "steps": run.steps.tolist(),
+        "steps": row(run.steps, 9),
         "labels": list(run.labels),
-        "accuracy": plain(run.accuracy[-1]),
-        "other_accuracy": plain(run.accuracy[:-1, -1]),
-        "ratio": plain(run.ratio),
-        "spectrum": plain(share) if not run.diverged.all() else None,
+        "accuracy": [row(values) for values in run.accuracy[-1]],
+        "other_accuracy": [row(values) for values in run.accuracy[:-1, -1]],
+        "ratio": [row(values) for values in run.ratio],
+        "spectrum": row(shares.mean(axis=0), 3) if len(shares) else None,
         "diverged": int(run.diverged.sum()),
     }
 
@@ -592,7 +594,14 @@ def _jobs(options: argparse.Namespace) -> list[_Job]:
         views = tuple(change.get("views", {}).items())
         for r, loss, t in product(MIDDLE_RATES, get_args(Loss)[:2], get_args(Teacher)):
             config = replace(base, loss=loss, teacher=t, step=r, lam=options.decay, **setting)
-            jobs.append(_Job(name, config, record_at=record, views=views, **common))
+            jobs.append(_Job(name, config, record_at=record[::2], views=views, **common))
+    if digits and not options.rates:
+        jobs += [
+            _Job(
+                "long", replace(base, loss=k, teacher=t, step=r, lam=options.decay), record_at=LONG_RECORD_AT, **common
+            )
+            for k, t, r in product(get_args(Loss)[:2], get_args(Teacher), LONG_RATES)
+        ]
     return jobs
 
 
@@ -611,7 +620,7 @@ def _parser() -> argparse.ArgumentParser:
         "sweep",
         help="train every loss with every teacher at every rate, with weight decay and without, and record it",
         description="Three losses, two teachers, a range of learning rates, with weight decay and without; on digits"
-        " also a few changes of the setting. About ten minutes on two idle cores for the digits.",
+        " also a few changes of the setting and a longer training. About ten minutes on two idle cores for the digits.",
     )
     source = sweep.add_mutually_exclusive_group()
     source.add_argument("--images", metavar="DIR", help="a folder that holds one folder of images for each class")
@@ -652,10 +661,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     start, found, results = time.perf_counter(), [], _results(jobs, options.workers)
     for _ in progress(jobs, "runs"):
         found.append(next(results))
-    made = {
-        "runs": found,
-        "pixels": {"labels": list(LABELS), "accuracy": np.round(pixel_accuracy(data, jobs[0].seeds), 4).tolist()},
-    }
+    pixels = [" ".join(f"{v:.4g}" for v in row) for row in pixel_accuracy(data, jobs[0].seeds)]
+    made = {"runs": found, "pixels": pixels}
     words = ["python -m ssltheory.isoloss_training sweep", *(f"--{k} {v}" for k, v in _changed(options))]
     seconds = time.perf_counter() - start
     out = options.out or Path("book/data/isoloss_sweep.json")

@@ -59,23 +59,24 @@ def test_steps_to_a_level_are_interpolated_and_infinite_where_it_is_not_reached(
 
 
 def test_a_sweep_reads_back_and_what_diverged_is_a_guess():
-    config = {"loss": "iso", "teacher": "sg", "step": 0.1, "lam": 0.0, "encoder": [4, 3]}
     entry = {
         "section": "no decay",
-        "config": config,
-        "steps": [0, 10],
+        "config": {"loss": "iso", "encoder": [4, 3]},
+        "steps": "0 10",
         "labels": [1, 5],
-        "accuracy": [[0.5, 0.6], [0.7, None]],
-        "other_accuracy": [[0.3, None]],
-        "ratio": [[2.0, 2.0], [1.5, None]],
-        "spectrum": [0.5, 0.3, 0.2],
+        "accuracy": ["0.5 0.6", "0.7 nan"],
+        "other_accuracy": ["0.3 nan"],
+        "ratio": ["2 2", "1.5 nan"],
+        "spectrum": "0.5 0.3 0.2",
         "diverged": 1,
     }
-    sweep = read_sweep({"runs": [entry], "pixels": {"accuracy": [[0.5], [0.8]]}})
+    sweep = read_sweep({"runs": [entry, {**entry, "section": "dead", "spectrum": None}], "pixels": ["0.5", "0.8"]})
     found = sweep.course("no decay", "iso", "sg", 0.1)
     np.testing.assert_array_equal(found.accuracy, [[0.5, 0.6], [0.7, 0.1]])
     assert found.ratio[-1, 1] == 0
+    np.testing.assert_array_equal(sweep.course("dead", "iso", "sg", 0.1).spectrum, np.zeros(3))
     np.testing.assert_array_equal(sweep.rates("no decay"), [0.1])
+    np.testing.assert_array_equal(sweep.pixels, [[0.5], [0.8]])
     with pytest.raises(ValueError, match="learning rates are"):
         sweep.course("no decay", "iso", "sg", 0.2)
     with pytest.raises(ValueError, match="keys"):

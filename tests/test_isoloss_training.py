@@ -8,8 +8,10 @@ from test_images import make_cifar10, make_folder
 
 torch = pytest.importorskip("torch")
 
+from ssltheory import isoloss_record  # noqa: E402
 from ssltheory import isoloss_training as it  # noqa: E402
-from ssltheory.isoloss_training import (  # noqa: E402  # noqa: E402
+from ssltheory.isoloss_record import read_sweep  # noqa: E402
+from ssltheory.isoloss_training import (  # noqa: E402
     Config,
     code_gradient,
     code_loss,
@@ -190,7 +192,23 @@ def test_a_seed_that_diverges_is_reported_and_leaves_the_others_alone(digits):
     np.testing.assert_allclose(wild.spectrum[:, 1], calm.spectrum[:, 1], rtol=1e-9)
     entry = it.run_entry("x", wild)
     assert entry["diverged"] == 1
-    assert entry["accuracy"][-1][0] is None
+    assert entry["accuracy"][-1].split()[0] == "nan"
+
+
+def test_a_run_reads_back_from_its_entry(digits):
+    run = train(replace(SMALL, loss="matched"), digits, [3, 7], **SHORT)
+    sweep = read_sweep({"runs": [it.run_entry("here", run)], "pixels": ["0.5 0.5"]})
+    course = sweep.course("here", "matched", "sg", 0.1)
+    np.testing.assert_array_equal(course.steps, run.steps)
+    np.testing.assert_allclose(course.accuracy, run.accuracy[-1], rtol=1e-3)
+    np.testing.assert_allclose(course.ratio, run.ratio, rtol=1e-3)
+    np.testing.assert_allclose(course.spectrum.sum(), 1, rtol=1e-2)
+    assert replace(Config(), **course.config) == run.config
+
+
+def test_what_the_record_leaves_out_is_the_default():
+    usual = Config()
+    assert all(getattr(usual, key) == value for key, value in isoloss_record._USUAL.items())
 
 
 def test_images_are_split_standardised_and_trained_on(tmp_path):
@@ -225,6 +243,7 @@ def test_the_command_runs_the_same_experiment_on_a_folder(tmp_path, source, monk
     assert record.provenance["command"].startswith(f"python -m ssltheory.isoloss_training sweep {source} DIR")
     assert len(record.data["runs"]) == 16
     assert record.data["runs"][0]["config"]["channels"] == [3, 32, 64, 128]
+    assert len(read_sweep(record.data).runs) == 16
 
 
 @pytest.mark.parametrize(
@@ -267,3 +286,13 @@ def test_bad_calls_are_refused(digits):
     for seeds, options in (([], {}), ([1, 2, 3], {}), ([3, 7], {"labels": (1000,)}), ([3, 7], {"record_at": (-1,)})):
         with pytest.raises(ValueError, match=r".+"):
             train(SMALL, digits, seeds, **{**SHORT, **options})
+
+
+@pytest.mark.parametrize("loss", ["direct", "iso", "matched"])
+@pytest.mark.parametrize("teacher", ["sg", "ema"])
+def test_rate_and_decay_enter_by_their_product_where_only_the_direction_of_the_weights_counts(digits, loss, teacher):
+    config = replace(SMALL, encoder=(64, 6), loss=loss, teacher=teacher, alpha=0.9)
+    one = train(config, digits, [3, 7], **SHORT)
+    other = train(replace(config, step=9 * config.step, lam=config.lam / 9, scale=3.0), digits, [3, 7], **SHORT)
+    np.testing.assert_allclose(other.layers[0][0], 3 * one.layers[0][0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(other.ratio, one.ratio, rtol=1e-9)
