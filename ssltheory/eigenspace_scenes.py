@@ -58,18 +58,22 @@ def mode_scene(lam: float, p: float, training: Training, data: str) -> Scene:
         v = (rho * (tails + u) ** 2) ** p - at
         plane.append(Arrows(tails, at + 0.04, u, v, color="sg", width=1.6))
     panels = [
-        Panel(left, xlabel="b, eigenvalue of the predictor", ylabel="growth rate", xlim=(0, _SIDE), ylim=(-0.8, 0.8)),
+        Panel(left, xlabel="b, eigenvalue of the predictor", ylabel="growth rate", xlim=(0, _SIDE), ylim=(-0.5, 0.4)),
         Panel(plane, xlabel="a, size of the code", ylabel="b, predictor", xlim=(0, _SIDE), ylim=(0, _SIDE)),
     ]
-    return Scene(panels, f"λ = {lam:g}, p = {p:g}: {_words(rests)}.")
+    return Scene(panels, f"λ = {lam:g}, p = {p:g}: {_words(rests, training)}.")
 
 
-def _words(rests: list[tuple[float, str]]) -> str:
+def _words(rests: list[tuple[float, str]], training: Training) -> str:
     if not rests:
         return "no rest but collapse"
     told = {kind: r for r, kind in rests}
     if "inner" not in told:
         return f"the code lives from every start, and the predictor rests at {told['outer']:.2f}"
+    if training == "learned":
+        return (
+            f"code and predictor rest at {told['outer']:.2f}; the fence passes through the pair at {told['inner']:.2f}"
+        )
     return f"the predictor rests at {told['outer']:.2f}; a code whose predictor is below {told['inner']:.2f} is lost"
 
 
