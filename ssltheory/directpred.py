@@ -253,7 +253,7 @@ def aligned_rates(
 
 
 def ema_rates(rho: float, tau: float, lam: float, p: float, kappa: float, branch: Branch = "outer") -> np.ndarray:
-    """The two rates of one mode at rest with a moving-average teacher, by increasing size of the negative one last.
+    """The two rates of one mode at rest with a moving-average teacher, the more negative one last.
 
     The roots of z^2 + (rho r^2 + lam + 2 p (rho r^2 - lam) + kappa) z + 2 p kappa (rho r^2 - lam) = 0, which are real;
     r = r_1 or r_2. Raises ``ValueError`` where there is no such equilibrium, or for p, kappa <= 0.

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 
 from ssltheory import LinearProblem, SecondMoments, completed_moments, directpred, integrate, second_moments
+from ssltheory.eigenmodes import ModeData, velocity_of_modes
 from ssltheory.scalar import radii
 from ssltheory.stability import commuting_spectrum
 
@@ -329,3 +330,18 @@ def test_a_flow_says_why_it_stopped():
     same = completed_moments(np.eye(2), np.eye(2), noise=0.0)
     grown = directpred.directpred_flow(1.5 * np.eye(2), same, 0.0, 1.0, gradient="wrong", duration=9.0)
     assert grown.outcome == "diverged"
+
+
+@pytest.mark.parametrize("gradient", ["sg", "iso", "none", "wrong"])
+def test_aligned_encoders_move_as_the_equations_of_their_eigenvalues_say(gradient):
+    rho, tau, sigma = np.array([1.0, 1.4, 0.7]), np.array([0.9, 0.8, 0.6]), np.array([1.1, 0.9, 0.8])
+    rng = np.random.default_rng(6)
+    Q, V = (np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(2))
+    moments = SecondMoments((V * rho) @ V.T, (V * tau) @ V.T, (V * sigma) @ V.T)
+    mu = np.array([0.3, 1.2, 0.05])
+    A = Q @ np.diag(np.sqrt(mu / rho)) @ V.T
+    for p in (0.5, 1.0):
+        moved = Q.T @ directpred.encoder_velocity(A, moments, 0.04, p, gradient=gradient) @ V
+        told = velocity_of_modes(mu, loss="euclidean", gradient=gradient, p=p, data=ModeData(rho, tau, sigma), lam=0.04)
+        assert np.allclose(2 * np.sqrt(mu * rho) * np.diag(moved), told, atol=1e-12)
+        assert np.allclose(moved, np.diag(np.diag(moved)), atol=1e-12)
