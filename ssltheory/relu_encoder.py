@@ -8,14 +8,15 @@ a_i, b_j and theta_ij the standard deviations of and the angle between w_i x and
 squared error is made of derivatives of it, so nothing is sampled. The cosine loss has no such formula: its
 expectation is an average over a large fixed sample.
 
-``python -m ssltheory.relu_encoder`` writes the recorded cosine runs, book/data/relu_cosine.json.
+``python -m ssltheory.relu_encoder`` writes the recorded cosine runs, book/data/relu_cosine.json, and with ``--squared``
+those of the squared error, book/data/relu_squared.json.
 """
 
 import argparse
 import time
 from itertools import product
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -29,11 +30,13 @@ __all__ = [
     "cosine_path",
     "cosine_velocity",
     "lone_signal",
+    "recorded_run",
     "recruitment_times",
     "relu_flow",
     "relu_second_moment",
     "relu_velocity",
     "simplex_spectrum",
+    "squared_run",
     "start_weights",
     "toy_moments",
 ]
@@ -49,6 +52,10 @@ STEP = 0.25
 STEPS = 1200
 CHUNK = 2500  # pairs whose codes fit a processor's cache
 KEPT = 17
+SCALES = (0.1, 0.3, 1.0)
+SQUARED_EXPONENTS = (0.5, 1.0, 2.0)
+SQUARED_SEEDS = tuple(range(10))
+DURATION = 2e4
 
 
 def toy_moments(m: int, noise: float = 0.0, noise_first: float = 0.0) -> SecondMoments:
@@ -340,28 +347,57 @@ def recorded_run(gradient: Gradient, p: float, seed: int, samples: int = SAMPLES
     return cosine_path(W, x, y, p, gradient=gradient, steps=steps)
 
 
+def squared_run(gradient: Gradient, p: float, scale: float, seed: int) -> ReluPath:
+    """One run of the squared error of the record: 10 units of 15 inputs, W from ``seed`` and ``scale`` alone."""
+    W = start_weights(np.random.default_rng([seed, 0]), 10, 15, scale)
+    times = np.concatenate([[0.0], np.geomspace(0.05, DURATION, 300)])
+    return relu_flow(W, toy_moments(15, NOISE), p, gradient=gradient, times=times, rtol=1e-7)
+
+
 def main() -> None:
     """Run and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("book/data/relu_cosine.json"))
+    parser.add_argument("--squared", action="store_true", help="the squared error instead of the cosine loss")
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    begin, rows = time.perf_counter(), []
+    name = "relu_squared" if options.squared else "relu_cosine"
+    begin = time.perf_counter()
+    data = _squared_record() if options.squared else _cosine_record()
+    write_record(
+        options.out or Path(f"book/data/{name}.json"),
+        data,
+        command="python -m ssltheory.relu_encoder" + " --squared" * options.squared,
+        seconds=time.perf_counter() - begin,
+        packages=("numpy", "scipy"),
+    )
+
+
+def _rounded(values: Any, digits: int) -> Any:
+    return [None if np.isnan(v) else float(f"{v:.{digits}g}") for v in values]
+
+
+def _squared_record() -> dict[str, Any]:
+    rows = []
+    gradients: tuple[Gradient, ...] = ("sg", "iso")
+    settings = list(product(gradients, SQUARED_EXPONENTS, SCALES, SQUARED_SEEDS))
+    for gradient, p, scale, seed in progress(settings, "runs"):
+        run = squared_run(gradient, p, scale, seed)
+        key = {"gradient": gradient, "p": p, "scale": scale, "seed": seed, "outcome": run.outcome}
+        spectrum, when = _rounded(run.mu[-1], 8), _rounded(recruitment_times(run.t, run.mu), 6)
+        rows.append(key | {"speed": float(f"{run.speed:.1e}"), "mu": spectrum, "recruited": when})
+    return {"noise": NOISE, "duration": DURATION, "runs": rows}
+
+
+def _cosine_record() -> dict[str, Any]:
+    rows = []
     gradients: tuple[Gradient, ...] = ("sg", "iso", "none", "wrong")
     settings: list[tuple[Gradient, float]] = [*product(gradients, (0.5, 1.0)), ("sg", 0.0)]
     for (gradient, p), seed in progress(list(product(settings, SEEDS)), "settings and seeds"):
         run = recorded_run(gradient, p, seed)
         size = np.sum(run.W**2, axis=(1, 2))
         key = {"gradient": gradient, "p": p, "seed": seed, "speed": float(f"{run.speed:.3e}")}
-        spectra = [[float(f"{v:.5g}") for v in row] for row in run.mu]
-        rows.append(key | {"mu": spectra, "size": [float(f"{v:.8g}") for v in size]})
-    data = {"noise": NOISE, "samples": SAMPLES, "step": STEP, "steps": STEPS, "times": run.t.tolist(), "runs": rows}
-    write_record(
-        options.out,
-        data,
-        command="python -m ssltheory.relu_encoder",
-        seconds=time.perf_counter() - begin,
-        packages=("numpy", "scipy"),
-    )
+        rows.append(key | {"mu": [_rounded(row, 5) for row in run.mu], "size": _rounded(size, 8)})
+    return {"noise": NOISE, "samples": SAMPLES, "step": STEP, "steps": STEPS, "times": run.t.tolist(), "runs": rows}
 
 
 if __name__ == "__main__":
