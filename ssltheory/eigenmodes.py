@@ -473,23 +473,26 @@ def _log_excess(q: np.ndarray) -> np.ndarray:
 def euclidean_sg(mu0: Numbers, t: Numbers, p: float) -> Numbers:
     """The eigenvalue at time t of mu' = 2 mu^(1+p) (1 - mu^p), the toy setting with stop-gradient.
 
-    x = mu^p obeys w + ln|w| = w0 + ln|w0| - 2 p t with w = 1/x - 1, so x = 1 / (1 + W(w0 exp(w0 - 2 p t))) with Lambert's
-    W: in units of 1/p all p have one curve. ``mu0`` > 0, ``t`` >= 0 broadcast, ``p`` > 0; ``ValueError`` otherwise.
-    Source: the implicit form for p = 1 is in Halvagal et al. (2023).
+    x = mu^p obeys w + ln|w| = w0 + ln|w0| - 2 p t with w = 1/x - 1, so x = 1 / (1 + W(w0 exp(w0 - 2 p t))) with
+    Lambert's W: in units of 1/p all p have one curve. ``mu0`` > 0, ``t`` >= 0 broadcast, ``p`` > 0; ``ValueError``
+    otherwise. Source: the implicit form for p = 1 is in Halvagal et al. (2023).
     """
     from scipy.special import lambertw, wrightomega
 
     mu0, t, p = _start(mu0, t, p)
-    w, elapsed = np.broadcast_arrays(mu0**-p - 1, 2 * p * t)
+    q, elapsed = np.broadcast_arrays(mu0**-p, 2 * p * t)
+    w = q - 1
     below = w > 0
     with np.errstate(divide="ignore"):
         W = wrightomega(np.where(below, np.log(np.where(below, w, 1.0)) + w - elapsed, 0.0)).real
     inside = np.where(below, -0.5, w)
     Q = 1 + lambertw(inside * np.exp(inside - elapsed)).real
-    target = _log_excess(1 + inside) - elapsed
-    near = Q < 0.5  # large mu: the principal branch loses half its digits at -1/e
-    for _ in range(3):
-        Q = Q + np.where(near, (_log_excess(Q) - target) * (1 - Q) / np.where(near, np.maximum(Q, 1e-300), 1.0), 0.0)
+    # Far above 1 the principal branch loses half its digits; q = 1/x solves q + ln(1 - q) = q0 + ln(1 - q0) - 2 p t.
+    near = ~below & (Q < 0.5)
+    target = np.where(near, _log_excess(q) - elapsed, -1.0)
+    Q = np.where(near & (Q < 0.05), np.sqrt(-2 * target), Q)
+    for _ in range(4):
+        Q = Q + np.where(near, (_log_excess(Q) - target) * (1 - Q) / np.where(near, Q, 1.0), 0.0)
     x = np.where(below, 1 / (1 + W), 1 / Q)
     return (np.where(w == 0, 1.0, x) ** (1 / p))[()]
 
