@@ -15,6 +15,8 @@ from ssltheory import _validate
 from ssltheory.directpred import closed_form_predictor
 from ssltheory.eigenmodes import Gradient, Loss, _setting, toy_data, velocity_of_modes
 
+_LARGEST = 1e20
+
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
@@ -93,18 +95,20 @@ def simulate(
     """Train the encoder by gradient steps, each on ``samples`` fresh pairs, and keep every ``every``-th state.
 
     A moves by ``step`` times (:func:`sampled_velocity` - lam A); B is set from the present A before each step. Raises
-    ``ValueError`` for a bad setting, and for a code that is no longer finite (a loss that diverges).
+    ``ValueError`` for a bad setting, and when the norm of A has passed 1e20.
     """
     A = _validate.shaped("A", A, ("n", "m")).copy()
     p = _setting(loss, gradient, p)
     step = _validate.scalar("step", step, _validate.positive)
     steps, every = _validate.count("steps", steps), _validate.count("every", every)
-    first = 1 + noise_first**2
+    first = float(toy_data(noise, noise_first).rho)
     kept, times = [A.copy()], [0.0]
     for k in range(1, steps + 1):
         x1, x2 = toy_views(rng, samples, A.shape[1], noise, noise_first)
         B = closed_form_predictor(first * (A @ A.T), p)
         A = A + step * (sampled_velocity(A, x1, x2, B, loss=loss, gradient=gradient) - lam * A)
+        if not np.linalg.norm(A) < _LARGEST:
+            raise ValueError(f"the encoder has diverged after {k} steps")
         if k % every == 0:
             kept.append(A.copy())
             times.append(k * step)
