@@ -264,3 +264,49 @@ def fence_ratio(p: float, noise: float) -> float:
     if beyond[0] == 0:
         return 1.0
     return float(np.exp(brentq(speed, grid[beyond[0] - 1], grid[beyond[0]])))
+
+
+def matrix_scene(gradient: Gradient, tau: float, lam: float, size: float) -> Scene:
+    """Draw a 2 x 2 encoder learning two directions, shared by 1 and by ``tau``, under weight decay ``lam``.
+
+    White inputs, Y = diag(1, tau), DirectPred (p = 1/2), Euclidean loss, a start of size ``size`` that is not aligned.
+    First panel: the curve S^{1/2} e, e on the unit circle, at four times; second: the eigenvalues of S = A^T A.
+    """
+    from ssltheory.directpred import directpred_flow
+    from ssltheory.moments import completed_moments
+
+    times = np.unique(np.concatenate([[0.05], np.geomspace(0.3, 400.0, 36), SHOWN]))
+    A = size * np.array([[0.9, 0.5], [-0.3, 0.6]])
+    data = completed_moments(np.eye(2), np.diag([1.0, tau]))
+    run = directpred_flow(A, data, lam, 0.5, gradient=gradient, duration=400.0, samples=times, rtol=1e-8)
+    S = run.A.mT @ run.A
+    mu, V = np.linalg.eigh(S)
+    angle = np.linspace(0, 2 * np.pi, 33)
+    circle = np.array([np.cos(angle), np.sin(angle)])
+    ink = COLORS[gradient]
+    curves: list[Any] = []
+    dashes: tuple[Dash, ...] = ("dotted", "dotted", "dashed", "solid")
+    for moment, dash in zip((times[0], *SHOWN), dashes, strict=True):
+        k = int(np.searchsorted(times, moment))
+        x, y = (V[k] * np.sqrt(np.maximum(mu[k], 0.0))) @ V[k].T @ circle
+        first = k == 0
+        curves.append(
+            Line(x, y, color="muted" if first else ink, dash=dash, label="start" if first else f"t = {moment:g}")
+        )
+    edge = (-1.1, 1.1)
+    plane = Panel(curves, xlabel="shared by 1", ylabel="shared by τ₂", equal=True, xlim=edge, ylim=edge)
+    sizes = [Line(times, mu[:, j], color=ink, dash=("dashed", "solid")[j]) for j in (0, 1)]
+    course = Panel(sizes, xlabel="time t", ylabel="eigenvalues of S", xlim=(0.05, 400.0), ylim=(0.0, 1.1), xscale="log")
+    alive = [float(S[-1, j, j]) > 1e-3 for j in (0, 1)]
+    return Scene([plane, course], _matrix_words(gradient, tau, lam, alive))
+
+
+def _matrix_words(gradient: Gradient, tau: float, lam: float, alive: list[bool]) -> str:
+    what = {2: "both directions are kept", 1: "one direction is lost", 0: "the whole code collapses"}[sum(alive)]
+    if gradient == "iso":
+        rule = f"IsoLoss keeps what is shared more than the decay, whatever the start: τ₂ = {tau:g}, λ = {lam:g}"
+    else:
+        worth = [t * t > 4 * lam for t in (1.0, tau)]
+        could = {2: "both directions could live", 1: "only the first could live", 0: "none could live"}[sum(worth)]
+        rule = f"Stop-gradient: by τ² > 4λ {could}, and then the start must be large enough"
+    return f"{rule}; {what}."

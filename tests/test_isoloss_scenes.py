@@ -13,6 +13,7 @@ from ssltheory.isoloss_scenes import (
     cartoon_scene,
     eight_settings,
     fence_ratio,
+    matrix_scene,
     pair_flow,
     random_encoder,
     random_spectrum,
@@ -97,3 +98,19 @@ def test_eight_settings_keep_what_they_keep():
             np.testing.assert_allclose((s.mu[0] ** power).sum(axis=1), (start**power).sum(), rtol=1e-5)
         elif s.name == "no predictor":
             np.testing.assert_allclose(s.mu[0], [start, start])
+
+
+@pytest.mark.parametrize(("tau", "lam"), [(0.1, 0.06), (0.5, 0.02), (0.8, 0.12)])
+@pytest.mark.parametrize("size", [0.1, 1.0])
+def test_matrix_scene_ends_where_the_theorems_say(tau, lam, size):
+    def ends(gradient):
+        scene = matrix_scene(gradient, tau, lam, size)
+        return scene.readout, sorted(item.y[-1] for item in scene.panels[1].items if isinstance(item, Line))
+
+    words, mu = ends("iso")
+    np.testing.assert_allclose(mu, [max(tau - lam, 0) ** 2, (1 - lam) ** 2], atol=1e-4)
+    assert ("both directions are kept" in words) == (tau > lam)
+    words, mu = ends("sg")
+    lives = [0.0] + [((t + np.sqrt(t * t - 4 * lam)) / 2) ** 2 for t in (1.0, tau) if t * t > 4 * lam]
+    assert all(np.abs(np.subtract(lives, value)).min() < 1e-3 for value in mu)
+    assert ("both directions are kept" in words) == (min(mu) > 0.01)
