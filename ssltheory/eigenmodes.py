@@ -31,7 +31,7 @@ Numbers = Float[np.ndarray, "*batch"] | float
 _TOLERANCE = 1e-13
 _CHUNK = 1_000_000
 _LARGEST = 1e8
-_EXTINCT = 1e-16
+_EXTINCT = 1e-4
 _LEFT, _RIGHT = -5.7, 34.0
 
 
@@ -346,7 +346,7 @@ def eigenvalue_flow(
 
     Dormand-Prince of order 8 in log mu, with tolerances rtol / 50. Where modes vanish in finite time (cosine loss,
     noise-free, the gradient through z2) it runs in sqrt(mu) and goes on without them. With the cosine loss a mode that
-    has fallen below 1e-16 of the largest and below 1e-6 of its own share at the start counts as zero from then on.
+    has fallen below 1e-4 ``rtol`` of the largest and 1e-6 of its own share at the start counts as zero from then on.
     Raises ``ValueError`` for a bad setting, bad times or a zero spectrum with the cosine loss.
     """
     from scipy.integrate import solve_ivp
@@ -367,7 +367,7 @@ def eigenvalue_flow(
     limit = math.log(_LARGEST) / max(1.0, p) + math.log(max(1.0, mu0.max()))  # where d, too, stays finite
     # Without noise the force on a vanishing mode is like -sqrt(mu): it is gone in finite time, and sqrt(mu) crosses 0.
     root = loss == "cosine" and gradient in ("wrong", "none") and not _noisy(data._modes(len(mu0)))
-    least = np.minimum(_EXTINCT, 1e-6 * mu0 / mu0.max())
+    least = np.minimum(_EXTINCT * rtol, 1e-6 * mu0 / mu0.max())
     accuracy = max(rtol / 50, 1e-13)
     kept_t, kept = ([0.0], [mu0]) if times[0] == 0 else ([], [])
     while now < times[-1]:
