@@ -275,7 +275,7 @@ def matrix_scene(gradient: Gradient, tau: float, lam: float, size: float) -> Sce
     from ssltheory.directpred import directpred_flow
     from ssltheory.moments import completed_moments
 
-    times = np.unique(np.concatenate([[0.05], np.geomspace(0.3, 400.0, 36), SHOWN]))
+    times = np.unique(np.concatenate([[0.05], np.geomspace(0.3, 400.0, 42), SHOWN]))
     A = size * np.array([[0.9, 0.5], [-0.3, 0.6]])
     data = completed_moments(np.eye(2), np.diag([1.0, tau]))
     run = directpred_flow(A, data, lam, 0.5, gradient=gradient, duration=400.0, samples=times, rtol=1e-8)
@@ -295,7 +295,10 @@ def matrix_scene(gradient: Gradient, tau: float, lam: float, size: float) -> Sce
         )
     edge = (-1.1, 1.1)
     plane = Panel(curves, xlabel="shared by 1", ylabel="shared by τ₂", equal=True, xlim=edge, ylim=edge)
-    sizes = [Line(times, mu[:, j], color=ink, dash=("dashed", "solid")[j]) for j in (0, 1)]
+    sizes = [
+        Line(times, mu[:, 1], color=ink, label="larger eigenvalue"),
+        Line(times, mu[:, 0], color=ink, dash="dashed", label="smaller eigenvalue"),
+    ]
     course = Panel(sizes, xlabel="time t", ylabel="eigenvalues of S", xlim=(0.05, 400.0), ylim=(0.0, 1.1), xscale="log")
     alive = [float(S[-1, j, j]) > 1e-3 for j in (0, 1)]
     return Scene([plane, course], _matrix_words(gradient, tau, lam, alive))
