@@ -32,7 +32,7 @@ _TOLERANCE = 1e-13
 _CHUNK = 1_000_000
 _LARGEST = 1e8
 _EXTINCT = 1e-4
-_LEFT, _RIGHT = -5.7, 34.0
+_LEFT, _RIGHT = -5.7, 31.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +55,10 @@ class ModeData:
             object.__setattr__(self, name, value)
 
     def _modes(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        try:
-            rho, tau, sigma = (np.broadcast_to(v, (n,)) for v in (self.rho, self.tau, self.sigma))
-        except ValueError:
-            raise ValueError(
-                f"data are for {np.broadcast(self.rho, self.tau, self.sigma).size} modes, mu has {n}"
-            ) from None
+        values = (self.rho, self.tau, self.sigma)
+        if any(v.shape not in ((), (n,)) for v in values):
+            raise ValueError(f"data have shapes {', '.join(str(v.shape) for v in values)}; mu has {n} modes")
+        rho, tau, sigma = (np.full(n, v) if v.ndim == 0 else v for v in values)
         return rho, tau, sigma
 
 
@@ -125,7 +123,6 @@ def velocity_of_modes(
     """
     p = _setting(loss, gradient, p)
     mu, lam = _spectrum(mu), _validate.scalar("lam", lam, _validate.nonnegative)
-    data._modes(mu.shape[-1])
     if loss == "cosine" and not (mu.max(axis=-1) > 0).all():
         raise ValueError("the cosine loss is undefined for a spectrum that is identically zero")
     return _velocity(mu, loss, gradient, p, data, lam)
@@ -157,7 +154,7 @@ def _cosine_modes(mu: np.ndarray, gradient: str, p: float, modes: tuple[np.ndarr
     s = flat / rho / scale
     s[s < 1e-140] = 0.0  # too small to square, and without influence on the others
     d = (flat / flat.max(axis=-1, keepdims=True)) ** p
-    tan, weight = _angles(s, d, *modes)
+    tan, weight = _angles(s, d, modes)
     size = max(1, _CHUNK // (80 * n * tan.shape[-1]))
     blocks = (slice(k, k + size) for k in range(0, len(flat), size))
     out = np.concatenate([_expectation(s[b], d[b], gradient, modes, tan[b], weight[b]) for b in blocks])
@@ -166,61 +163,58 @@ def _cosine_modes(mu: np.ndarray, gradient: str, p: float, modes: tuple[np.ndarr
     return out.reshape(mu.shape)
 
 
-def _angles(
-    s: np.ndarray, d: np.ndarray, rho: np.ndarray, tau: np.ndarray, sigma: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _angles(s: np.ndarray, d: np.ndarray, modes: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Nodes tan(phi) and weights (b, W) for integrals over phi in (0, pi/2) of functions of |u|^2 sin^2 + |v|^2 cos^2.
 
-    The singularities lie at tan^2 phi = -|v|^2/|u|^2; with tan(phi) = g sc(t | k) the midpoint rule in t converges
-    like exp(-2 pi W K'/K) if all lie in i g [1, 1/k'].
+    Their singularities lie at tan(phi) = +-i |v|/|u|: the rule is made for a range of |u|/|v|, which without noise is
+    that of d. With noise it is longer by the lengths that occur with a probability above the tolerance.
     """
-    from scipy.special import ellipk, ellipkm1
-
+    rho, tau, sigma = modes
     live = s > 0
-    noise = np.sqrt(np.clip(1 - tau**2 / (rho * sigma), 0.0, None)).max()
+    noise = np.sqrt(np.maximum(1 - tau**2 / (rho * sigma), 0.0).max())
     scale = d * np.sqrt(rho / sigma)
-    largest, least = np.where(live, scale, 0.0).max(axis=-1), np.where(live, scale, np.inf).min(axis=-1)
+    largest, least = scale.max(axis=-1), np.where(live, scale, np.inf).min(axis=-1)
     if noise > 1e-7:
         u, v = d * np.sqrt(s * rho), np.sqrt(s * sigma)
         largest = np.maximum(largest, noise * u.max(axis=-1) / _shortest(v, live)) * (1 + noise)
         least = np.minimum(least, _shortest(u, live) / (noise * v.max(axis=-1))) / (1 + noise)
-    ratio = np.clip(least / largest, 1e-60, 0.3)  # a longer slit than needed does no harm; the sum below is then short
-    K, other = ellipkm1(ratio**2), ellipk(ratio**2)
-    count = int(np.ceil((-0.9 * math.log(_TOLERANCE) * K / (2 * np.pi * other)).max())) + 4
-    count += count % 2
-    half = (np.arange(count // 2) + 0.5) / count
-    t = half * K[:, None]
-    q = np.pi / (2 * other)[:, None]
-    images = t[..., None] - 2 * K[:, None, None] * np.arange(-7, 8)
-    sc = 1 / (q * (1 / np.sinh(np.clip(q[..., None] * images, -700, 700))).sum(axis=-1))
-    sc = np.concatenate([sc, 1 / (ratio[:, None] * sc[:, ::-1])], axis=-1)
-    g = 1 / largest[:, None]
-    slope = np.sqrt((1 + sc**2) * (1 + (ratio[:, None] * sc) ** 2))
-    tan = g * sc
-    return tan, g * slope / (1 + tan**2) * (K / count)[:, None]
+    octaves = math.ceil(2 * min(max(float(np.log2(largest / least).max()), 1.5), 200.0))
+    sc, slope = _angle_rule(octaves)
+    tan = sc / largest[:, None]
+    return tan, slope / largest[:, None] / (1 + tan * tan)
 
 
 def _shortest(sizes: np.ndarray, live: np.ndarray) -> np.ndarray:
-    """The length (b,) below which a normal vector with these standard deviations (b, n) can be left out.
+    """A length (b,) such that shorter vectors, of normal entries with these deviations (b, n), can be left out.
 
-    It has a length below l with a probability like prod min(1, l / size_k), and the force on a mode may grow like
-    l^-2 there: the length at which the product of the two falls below the tolerance.
+    A length below l has a probability of about prod (l / size_k), and the force on the smallest mode, relative to its
+    own size, is at most like min(size)^-2: the product of the two is the tolerance.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        v = np.sort(np.where(live & (sizes > 0), np.log(sizes), np.inf), axis=-1)
-        finite = np.isfinite(v)
-        n = finite.sum(axis=-1, keepdims=True)
-        v = np.where(finite, v - np.where(finite, v, -np.inf).max(axis=-1, keepdims=True), 0.0)
-        above = n - np.arange(v.shape[-1])  # how many sizes are at least v_j
-        tail = np.cumsum(v[:, ::-1], axis=-1)[:, ::-1]
-        level = np.where(finite, above * v - tail - 2 * v, np.inf)
-        j = (level > math.log(_TOLERANCE)).argmax(axis=-1)[:, None]
-        at, reach, count = (np.take_along_axis(q, j, axis=-1) for q in (v, level, above))
-        slope = np.where(j == 0, n, count - 2)
-        step = np.where(slope > 0, (math.log(_TOLERANCE) - reach) / np.maximum(slope, 1), 0.0)
-        below = np.take_along_axis(v, np.maximum(j - 1, 0), axis=-1)
-        out = np.where(j > 0, np.maximum(at + np.minimum(step, 0), below), at + np.minimum(step, 0))
-    return (np.exp(np.maximum(out, -140)) * np.where(live, sizes, 0.0).max(axis=-1, keepdims=True))[:, 0]
+    with np.errstate(divide="ignore"):
+        v = np.log(sizes)
+    top, v = v.max(axis=-1), np.where(live, v, 0.0)
+    n, bottom = live.sum(axis=-1), np.where(live, v, np.inf).min(axis=-1)
+    weight = n * bottom - v.sum(axis=-1) + 2 * (top - bottom)
+    return np.exp(np.maximum(bottom + np.minimum((math.log(_TOLERANCE) - weight) / n, 0.0), -300.0))
+
+
+@lru_cache(maxsize=1024)
+def _angle_rule(octaves: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes sc and weights for an integral over tan(phi), with all singularities in i [1, 1/k'], k' = 2^(-octaves/2).
+
+    Jacobi's sc maps a strip of half width K' onto the plane without these segments, and the midpoint rule in its
+    argument converges like exp(-2 pi W K'/K): 12 nodes for k' = 1/3, 90 for k' = 1e-13.
+    """
+    from scipy.special import ellipk, ellipkm1
+
+    ratio = 2 ** (-octaves / 2)
+    K, other = float(ellipkm1(ratio**2)), float(ellipk(ratio**2))
+    half = math.ceil(-0.45 * math.log(_TOLERANCE) * K / (2 * math.pi * other)) + 2
+    t = (np.arange(half) + 0.5) * K / (2 * half)
+    images = np.pi / (2 * other) * (t[:, None] - 2 * K * np.arange(-7, 8))  # cs is a sum of 1/sinh, one for each pole
+    sc = 2 * other / np.pi / (1 / np.sinh(np.clip(images, -700, 700))).sum(axis=-1)
+    sc = np.concatenate([sc, 1 / (ratio * sc[::-1])])
+    return sc, np.sqrt((1 + sc**2) * (1 + (ratio * sc) ** 2)) * K / (2 * half)
 
 
 @lru_cache(maxsize=1024)
@@ -275,23 +269,23 @@ def _expectation(
     mass[..., len(first) :] *= step
     inverse = np.divide(1, delta, out=delta).reshape(*s.shape, -1)
 
-    def pairs(share: np.ndarray, own: np.ndarray, other: np.ndarray, more: np.ndarray | None) -> np.ndarray:
-        """E[share P_m M_k] as (b, m, k), where M_k = (own_k + 2 r other more_k) / Delta_k."""
-        weights = mass * share[..., None]
-        gram = (inverse * weights.reshape(len(s), 1, -1)) @ inverse.mT * own[:, None]
-        if more is not None:
-            weights *= r * other[..., None]
-            gram += (inverse * weights.reshape(len(s), 1, -1)) @ inverse.mT * more[:, None]
-        return gram * both[..., None]
+    def gram(share: np.ndarray) -> np.ndarray:
+        """The integral of share / (Delta_m Delta_k) as (b, m, k)."""
+        return (inverse * share.reshape(len(s), 1, -1)) @ inverse.mT
 
-    # The sum over k of pairs (m, k) that are antisymmetric: the pair (m, m) cancels exactly, and so does the total.
+    mixed = None if det is None else gram(mass * (sin2 * cos2)[..., None] * r)
+    # Sums over k of pairs (m, k) that are antisymmetric: the pair (m, m) cancels exactly, and so does the total.
     out = np.zeros_like(s)
     if gradient != "wrong":
-        moment = pairs(sin2, one, cos2, det) * d[:, None]
+        moment = gram(mass * sin2[..., None]) * one[:, None]
+        moment = moment if mixed is None or det is None else moment + mixed * det[:, None]
+        moment = moment * (both[..., None] * d[:, None])
         moment = moment - moment.mT
         out = ((moment if gradient == "iso" else moment * d[..., None]) @ d[..., None])[..., 0]
     if gradient in ("wrong", "none"):
-        moment = pairs(cos2, two, sin2, None if det is None else det * square) * d[..., None]
+        moment = gram(mass * cos2[..., None]) * two[:, None]
+        moment = moment if mixed is None or det is None else moment + mixed * (det * square)[:, None]
+        moment = moment * (both * d)[..., None]
         out = out + (moment - moment.mT).sum(axis=-1)
     return out
 
