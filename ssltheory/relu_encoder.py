@@ -65,7 +65,7 @@ def toy_moments(m: int, noise: float = 0.0, noise_first: float = 0.0) -> SecondM
 
 
 def start_weights(rng: np.random.Generator, n: int, m: int, scale: float) -> Float[np.ndarray, "n m"]:
-    """Draw W (n, m), normal with standard deviation ``scale`` sqrt(2/m): then E[z_i^2] is ``scale``^2 on average."""
+    """Draw W (n, m), normal with standard deviation ``scale`` sqrt(2/m); E[z_i^2] is then scale^2 on average."""
     return scale * np.sqrt(2 / m) * rng.standard_normal((n, m))
 
 
