@@ -29,7 +29,8 @@ def closed_form_predictor(Sigma: Float[np.ndarray, "*batch n n"], p: float) -> F
 
     An eigenvalue mu_k >= 0 of Sigma becomes the eigenvalue d_k = mu_k^p of B; eigenvalues that are negative by rounding
     count as 0. At p = 0 the predictor is the identity. Raises ``ValueError`` for p < 0 or for a Sigma that is not
-    symmetric positive semi-definite. Source: Tian, Chen and Ganguli (2021), Wang et al. (2021); Halvagal et al. (2023).
+    symmetric positive semi-definite. For p > 0, eigenvalues below n eps max mu_k are rounding and count as 0: a small
+    power would make them large. Source: Tian, Chen and Ganguli (2021), Wang et al. (2021); Halvagal et al. (2023).
     """
     Sigma = _validate.positive_semidefinite("Sigma", _validate.shaped("Sigma", Sigma, ("n", "n"), batched=True))
     return _power(Sigma, _exponent(p))
@@ -148,11 +149,13 @@ def directpred_flow(
 ) -> Trajectory:
     """Integrate :func:`encoder_velocity` from A; with ``kappa`` > 0 a teacher follows, C' = kappa (A - C), C(0) = A.
 
-    ``samples`` is a number of equally spaced times or the times themselves; the state at which it stopped is kept too.
-    ``B`` in the result is the predictor that was set. It stops as "converged" once the Gram matrix S = A^T A rests,
-    |S'| <= ``gram_tol`` max(|S|, |S(0)|) (None: never), though the code may go on turning; as "diverged" where |A|
-    reached ``norm_limit``; else as "unfinished" at ``duration``. Raises ``ValueError`` as the field does, or for times
-    or tolerances <= 0.
+    ``samples`` is a number of equally spaced times, at least 2, or the times themselves; the state at which it stopped
+    is kept too. ``B`` in the result is the predictor that was set. It stops as "converged" when the speed of the Gram
+    matrix S = A^T A falls to |S'| = ``gram_tol`` max(|S|, |S(0)|) (None: never), though the code may go on turning. A
+    start that is slower than that is followed to ``duration``, since it may be leaving an unstable state: it counts as
+    "converged" if S is no faster there than at the start, up to rounding. "diverged": the norm of the state reached
+    ``norm_limit``; else "unfinished" at ``duration``. Raises ``ValueError`` as the field does, for times, tolerances
+    or a limit <= 0, and for a start beyond the limit.
     """
     from scipy.integrate import solve_ivp
 
@@ -160,7 +163,13 @@ def directpred_flow(
     encoder_velocity(A, moments, lam, p, gradient=gradient, teacher=None if kappa is None else A)
     duration = _validate.scalar("duration", duration, _validate.positive)
     rate = 0.0 if kappa is None else _validate.scalar("kappa", kappa, _validate.positive)
-    times = np.linspace(0.0, duration, samples) if isinstance(samples, int) else np.asarray(samples, dtype=float)
+    rtol, norm_limit = (
+        _validate.scalar(k, v, _validate.positive) for k, v in (("rtol", rtol), ("norm_limit", norm_limit))
+    )
+    if np.ndim(samples):
+        times = _validate.nonnegative("samples", samples)
+    else:
+        times = np.linspace(0.0, duration, _validate.count("samples", samples, 2))
     field, size = _Whitened(moments), A.size
 
     def velocity(t: float, flat: np.ndarray) -> np.ndarray:
@@ -170,22 +179,26 @@ def directpred_flow(
         C = flat[size:].reshape(A.shape)
         return np.concatenate([field.velocity(now, lam, p, gradient, C).ravel(), rate * (now - C).ravel()])
 
+    start = A.ravel() if kappa is None else np.tile(A.ravel(), 2)
+    if not np.linalg.norm(start) < norm_limit:
+        raise ValueError(f"norm_limit must exceed the norm of the start, {np.linalg.norm(start):.6g}")
+
     def left(t: float, flat: np.ndarray) -> float:
         return float(np.linalg.norm(flat)) - norm_limit
 
     tol = None if gram_tol is None else _validate.scalar("gram_tol", gram_tol, _validate.positive)
     first = float(np.linalg.norm(A.T @ A))
 
-    def at_rest(t: float, flat: np.ndarray) -> float:
-        if tol is None:
-            return 1.0
+    def gram_speed(t: float, flat: np.ndarray) -> float:
         now, moved = (z[:size].reshape(A.shape) for z in (flat, velocity(t, flat)))
         half = now.T @ moved
-        speed = float(np.linalg.norm(half + half.T)) / max(float(np.linalg.norm(now.T @ now)), first, 1e-300)
-        return float(np.log(max(speed, 1e-300) / tol))
+        return float(np.linalg.norm(half + half.T)) / max(float(np.linalg.norm(now.T @ now)), first, 1e-300)
+
+    def at_rest(t: float, flat: np.ndarray) -> float:
+        return 1.0 if tol is None else float(np.log(max(gram_speed(t, flat), 1e-300) / tol))
 
     left.terminal = at_rest.terminal = True  # type: ignore[attr-defined]
-    start = A.ravel() if kappa is None else np.tile(A.ravel(), 2)
+    left.direction, at_rest.direction = 1, -1  # type: ignore[attr-defined]
     events = [left, at_rest]
     done: Any = solve_ivp(
         velocity, (0.0, duration), start, method="LSODA", t_eval=times, events=events, rtol=rtol, atol=rtol * 1e-3
@@ -205,6 +218,8 @@ def directpred_flow(
         outcome, reason = Outcome.CONVERGED, f"converged: the Gram matrix came to rest at time {t[-1]:g}"
     elif done.status < 0:
         outcome, reason = Outcome.UNFINISHED, f"unfinished: the integrator gave up: {done.message}"
+    elif tol is not None and gram_speed(done.t[-1], done.y[:, -1]) <= min(tol, max(gram_speed(0.0, start), 1e-15)):
+        outcome, reason = Outcome.CONVERGED, f"converged: the Gram matrix was at rest up to time {t[-1]:g}"
     else:
         outcome, reason = Outcome.UNFINISHED, f"unfinished: the field's norm is {norms[-1]:.2e} at time {duration:g}"
     B = _power(path @ moments.xx @ path.mT, p)
@@ -232,12 +247,15 @@ def aligned_rates(
     ``r`` holds each axis' predictor eigenvalue, 0 if dead, else a root of rho r^2 - tau r + lam = 0; mu = r^{1/p}.
     Live axis: 2 p (lam - rho r^2). Live i and dead j: tau_j r_i - rho_j r_i^2 - lam. Two live axes:
     -(r_i - r_j)/(mu_i - mu_j) [rho_j mu_i r_i + rho_i mu_j r_j - lam (mu_i r_i + mu_j r_j)/(r_i r_j)], and its limit
-    where they are equal. Dead axes: -2 lam. These are all m(m+1)/2 eigenvalues of the flow of S_hat.
+    where they are equal. Dead axes: -2 lam. These are all m(m+1)/2 eigenvalues of the flow of S_hat. Raises
+    ``ValueError`` for shapes, p <= 0, lam < 0, or an r that is neither 0 nor a root to 1e-8.
     """
     p = _validate.scalar("p", p, _validate.positive)
     r = _validate.shaped("r", _validate.nonnegative("r", r), ("m",))
     rho = _validate.shaped("rho", _validate.positive("rho", rho), r.shape)
     tau, lam = _validate.shaped("tau", tau, r.shape), _validate.scalar("lam", lam, _validate.nonnegative)
+    if np.any((r > 0) & (np.abs(rho * r * r - tau * r + lam) > 1e-8 * (rho * r * r + np.abs(tau) * r + lam))):
+        raise ValueError("r must be 0 or a root of rho r^2 - tau r + lam = 0 on each axis")
     mu, live = r ** (1 / p), r > 0
     rates = np.full((len(r), len(r)), -2.0 * lam)
     for i in range(len(r)):
@@ -265,8 +283,9 @@ def ema_rates(rho: float, tau: float, lam: float, p: float, kappa: float, branch
         raise ValueError(f"there is no {branch} equilibrium at rho = {rho:.6g}, tau = {tau:.6g}, lam = {lam:.6g}")
     excess = rho * r * r - lam
     half = (rho * r * r + lam + 2 * p * excess + kappa) / 2
-    low = -half - np.sqrt(half * half - 2 * p * kappa * excess)
-    return np.array([2 * p * kappa * excess / low, low])
+    product = 2 * p * kappa * excess
+    large = -half - np.copysign(np.sqrt(half * half - product), half)  # the root without cancellation
+    return np.sort([large, product / large])[::-1]
 
 
 def through_equilibria(
@@ -310,13 +329,14 @@ def turning_state(
     """Solve for a state of rank k whose Gram matrix rests, from a guess (k, m) of the encoder, by Newton's method.
 
     The equations are W [(S_hat^p G_hat - S_hat^{2p}) X - lam] = turn W (``"sg"``) and the off-diagonal entries of W W^T
-    zero: k m + k (k-1)/2 equations for as many unknowns. Nothing of the flow is used. Raises ``ValueError`` where the
-    iteration does not come below a residual of 1e-10 of the size of A, or loses rank.
+    zero: k m + k (k-1)/2 equations for as many unknowns. Nothing of the flow is used. Raises ``ValueError`` as the
+    field does, or where the iteration does not come below a residual of 1e-10 of the size of A, or loses rank.
     """
     from scipy.optimize import root
 
     guess = _validate.shaped("guess", guess, ("k", moments.m))
     k, m = guess.shape
+    encoder_velocity(guess, moments, lam, p, gradient=gradient)  # checks lam, p and the gradient
     field = _Whitened(moments)
     i, j = np.triu_indices(k, 1)
 
@@ -346,6 +366,9 @@ def survivors(moments: SecondMoments, lam: float, p: float, most: int | None = N
     The first guess is the solution of the equation of rank one, (r^2 - r G_hat + lam X^{-1}) v = 0, with the largest r;
     the next is the largest on what is orthogonal to the directions in use, and so on while there is a positive r and
     :func:`turning_state` succeeds, up to rank ``most``. For X and Y with common eigenvectors these are equilibria.
+    Other states of the same rank may attract as well: with common eigenvectors a mode whose outer root lies below the
+    inner root of a stronger one can live without it. Where every outer root exceeds every inner root there is one
+    attracting state of each rank, and it is in the list.
     Raises ``ValueError`` for lam <= 0, p <= 0 or Y not symmetric.
     """
     lam, p = _validate.scalar("lam", lam, _validate.positive), _validate.scalar("p", p, _validate.positive)
@@ -424,5 +447,6 @@ def _exponent(p: float) -> float:
 
 def _power(Sigma: np.ndarray, p: float) -> np.ndarray:
     mu, U = np.linalg.eigh(Sigma)
-    d = np.clip(mu, 0.0, None) ** p
+    rounding = mu.shape[-1] * np.finfo(float).eps * np.abs(mu).max(axis=-1, keepdims=True)
+    d = np.where(mu > rounding, mu, 0.0) ** p
     return (U * d[..., None, :]) @ U.mT

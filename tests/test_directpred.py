@@ -300,9 +300,89 @@ def test_bad_calls_are_refused():
         (lambda: directpred.ema_rates(1.0, 0.1, 0.1, 0.5, 1.0), "no outer equilibrium"),
         (lambda: directpred.survivors(moments, 0.1, 0.5), "Y must be symmetric"),
         (lambda: directpred.turning_state(moments, 5.0, 0.5, np.eye(2)), "no state of rank 2"),
+        (lambda: directpred.turning_state(moments, -0.1, 0.5, np.eye(2)), "lam must be at least 0"),
+        (lambda: directpred.turning_state(moments, 0.1, -0.5, np.eye(2)), "p must be at least 0"),
+        (lambda: directpred.turning_state(moments, 0.1, 0.5, np.eye(2), gradient="both"), "gradient must be one of"),
+        (lambda: directpred.aligned_rates([1.0], [0.9], 0.02, 0.5, [0.3]), "r must be 0 or a root"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 1.0])
+def test_the_predictor_of_a_singular_second_moment_vanishes_on_its_kernel(p):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        W = rng.normal(size=(5, 2))
+        values = np.linalg.eigvalsh(directpred.closed_form_predictor(W @ W.T, p))
+        assert np.abs(values[:3]).max() < 1e-13 * values[-1]
+        assert np.allclose(values[3:], np.linalg.svd(W)[1][::-1] ** (2 * p))
+
+
+def test_a_flow_that_leaves_an_unstable_state_is_not_taken_for_one_at_rest():
+    moments, p = completed_moments(np.eye(2), 0.9 * np.eye(2)), 1.0
+    inner, outer = radii(1.0, 0.9, 0.02)
+    options = {"duration": 1e4, "samples": 3, "gram_tol": 1e-12}
+    for start, lam, told in (
+        (np.diag([np.sqrt(inner) * (1 + 1e-13), 0.0]), 0.02, [0.0, outer]),
+        (np.diag([np.sqrt(inner) * (1 - 1e-9), 0.0]), 0.02, [0.0, 0.0]),
+    ):
+        run = directpred.directpred_flow(start, moments, lam, p, **options)
+        assert np.allclose(np.linalg.eigvalsh(run.A[-1].T @ run.A[-1]), told, atol=1e-7)
+    small = directpred.directpred_flow(1e-7 * np.eye(2), moments, 0.0, p, duration=1e16, samples=3, gram_tol=1e-11)
+    assert small.outcome == "converged"
+    assert np.allclose(small.A[-1].T @ small.A[-1], 0.9 * np.eye(2), atol=1e-7)
+    early = directpred.directpred_flow(1e-7 * np.eye(2), moments, 0.0, p, duration=1e12, samples=3, gram_tol=1e-11)
+    assert early.outcome == "unfinished"
+
+
+def test_a_flow_that_starts_at_rest_says_so():
+    moments = completed_moments(np.eye(2), 0.9 * np.eye(2))
+    outer = radii(1.0, 0.9, 0.02)[1]
+    for start in (np.sqrt(outer) * np.eye(2), np.zeros((2, 2))):
+        run = directpred.directpred_flow(start, moments, 0.02, 1.0, duration=100.0, samples=3, gram_tol=1e-9)
+        assert run.outcome == "converged", run.reason
+        assert np.allclose(run.A, start, atol=1e-9)
+
+
+@pytest.mark.parametrize("p", [0.5, 2.0])
+@pytest.mark.parametrize("kappa", [1e-20, 1e-17, 1e-6, 1.0])
+def test_the_slow_rate_with_a_slow_teacher_does_not_cancel(p, kappa):
+    rho, tau, lam = 1.0, 0.9, 0.02
+    for branch, r in zip(("inner", "outer"), radii(rho, tau, lam), strict=True):
+        rates = directpred.ema_rates(rho, tau, lam, p, kappa, branch)
+        excess = rho * r * r - lam
+        total = rho * r * r + lam + 2 * p * excess + kappa
+        assert rates[0] >= rates[1]
+        assert np.prod(rates) == pytest.approx(2 * p * kappa * excess, rel=1e-12)
+        assert rates.sum() == pytest.approx(-total, rel=1e-12)
+
+
+def test_two_states_of_one_rank_can_attract():
+    rho, tau, lam = np.array([3.0, 0.05]), np.array([1.2, 0.2]), 0.1
+    outer = radii(rho, tau, lam)[1]
+    for k in (0, 1):
+        r = np.where(np.arange(2) == k, outer, 0.0)
+        assert directpred.aligned_rates(rho, tau, lam, 0.5, r).max() < 0
+    assert np.allclose(directpred.survivors(diagonal(rho, tau), lam, 0.5, most=1)[0].mu, outer.max() ** 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rtol": 0.0}, "rtol must be greater than 0"),
+        ({"rtol": np.nan}, "rtol"),
+        ({"samples": 0}, "samples must be an integer, at least 2"),
+        ({"norm_limit": -1.0}, "norm_limit must be greater than 0"),
+        ({"norm_limit": 1.0}, "norm_limit must exceed"),
+        ({"gram_tol": 0.0}, "gram_tol must be greater than 0"),
+    ],
+)
+def test_a_flow_refuses_bad_options(options, message):
+    moments = completed_moments(np.eye(2), np.eye(2))
+    with pytest.raises(ValueError, match=message):
+        directpred.directpred_flow(np.eye(2), moments, 0.1, 0.5, duration=1.0, **options)
+    assert len(directpred.directpred_flow(np.eye(2), moments, 0.1, 0.5, duration=1.0, samples=np.int64(3)).times) == 3
 
 
 def test_misalignment_is_zero_for_common_eigenvectors_and_at_most_root_two():
