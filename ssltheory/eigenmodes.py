@@ -159,8 +159,10 @@ def _cosine_modes(mu: np.ndarray, gradient: str, p: float, modes: tuple[np.ndarr
     d = (flat / flat.max(axis=-1, keepdims=True)) ** p
     tan, weight = _angles(s, d, modes)
     size = max(1, _CHUNK // (80 * n * tan.shape[-1]))
-    blocks = (slice(k, k + size) for k in range(0, len(flat), size))
-    out = np.concatenate([_expectation(s[b], d[b], gradient, modes, tan[b], weight[b]) for b in blocks])
+    out = np.empty_like(flat)
+    for k in range(0, len(flat), size):
+        b = slice(k, k + size)
+        out[b] = _expectation(s[b], d[b], gradient, modes, tan[b], weight[b])
     if gradient == "iso":
         out = out / flat.max(axis=-1, keepdims=True) ** p
     return out.reshape(mu.shape)
@@ -258,7 +260,7 @@ def _expectation(
     det = s * s * (rho * sigma - tau * tau) if _noisy(modes) else None
     linear = (one * square)[..., None] * sin2[:, None] + two[..., None] * cos2[:, None]  # (b, n, W)
     live = (s > 0).sum(axis=-1)
-    step, first = _log_rule(int(live.max()) * (1 if det is None else 2))
+    step, first = _log_rule(math.ceil(float(live.max()) * (2 - float((tau * tau / (rho * sigma)).min()))))
     low = -np.log(linear.sum(axis=1)) + _LEFT
     count = max(len(first), math.ceil(float((_upper_end(linear, live) - low).max()) / step) + 1)
     r = 2 * np.exp(low[..., None] + step * np.arange(count))  # twice the variable r, (b, W, R)
@@ -298,19 +300,17 @@ def _upper_end(linear: np.ndarray, live: np.ndarray) -> np.ndarray:
 
     In log-log the integrand r^2 P Q prod (1 + 2 r c_k)^(-1/2), c_k = ``linear``, has slope 1 once the first mode's
     1 / (2 c_k) is passed, loses 1/2 at each further one and 1 more at the last, where P of the smallest mode bends.
+    It is concave, so the end is the first at which one of the lines of negative slope has fallen far enough.
     """
     order = np.arange(linear.shape[1])[:, None]
+    last = order >= live[:, None, None] - 1
+    slope = 0.5 - 0.5 * order - last
     with np.errstate(divide="ignore", invalid="ignore"):
         breaks = np.sort(-np.log(2 * linear), axis=1)
-        last = order >= live[:, None, None] - 1
-        slope = 0.5 - 0.5 * order - last
-        gaps = np.where(last, 0.0, np.diff(breaks, axis=1, append=0.0))
-        height = np.cumsum(slope * gaps, axis=1) - slope * gaps
-        drop = np.maximum.accumulate(height, axis=1) - height
-        reach = np.where(slope < 0, (_RIGHT - drop) / np.maximum(-slope, 0.25), np.inf)
-        hit = (reach <= gaps) | last
-        at = hit.argmax(axis=1)[:, None]
-        return np.take_along_axis(breaks + np.maximum(reach, 0), at, axis=1)[:, 0]
+        rise = np.where(last, 0.0, slope * np.diff(breaks, axis=1, append=0.0))
+        height = np.cumsum(rise, axis=1) - rise
+        reach = (_RIGHT + height - height.max(axis=1, keepdims=True)) / np.maximum(-slope, 0.25)
+        return np.where(slope < 0, breaks + np.maximum(reach, 0.0), np.inf).min(axis=1)
 
 
 @dataclass(frozen=True, eq=False)
