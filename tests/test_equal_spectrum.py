@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssltheory.eigenmodes import toy_data, velocity_of_modes
 from ssltheory.equal_spectrum import angle_moments, deviation_rate
 
 
@@ -54,6 +55,27 @@ def test_branches_add_up_and_signs(n, mu, p, noise, first):
     assert max(rate["sg"], rate["none"]) <= 0
     if p * n > 1.001:
         assert rate["wrong"] > 0
+
+
+@given(st.integers(2, 30), st.floats(0.01, 0.999))
+def test_the_noisy_part_of_the_rate_is_bounded(n, r):
+    moments = angle_moments(n, r)
+    assert 0 < moments.cos_sin2 < moments.cos * (n - 1) / (n + 2) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(("p", "noise", "first"), [(0.0, 0.5, 0.0), (0.05, 2.0, 0.3), (0.5, 0.0, 0.0), (2.0, 1.0, 0.5)])
+@pytest.mark.parametrize("gradient", ["sg", "iso"])
+def test_with_any_noise_the_largest_falls_and_the_smallest_grows(p, noise, first, gradient):
+    mu = np.sort(np.random.default_rng(3).uniform(0.01, 3, (40, 5)), axis=1)
+    v = velocity_of_modes(mu, loss="cosine", gradient=gradient, p=p, data=toy_data(noise, first))
+    assert v[:, -1].max() < 0 < v[:, 0].min()
+
+
+@pytest.mark.parametrize("p", [0.5, 1.5])
+def test_wrong_side_without_noise_has_the_opposite_signs(p):
+    mu = np.sort(np.random.default_rng(4).uniform(0.01, 3, (40, 5)), axis=1)
+    v = velocity_of_modes(mu, loss="cosine", gradient="wrong", p=p, data=toy_data())
+    assert v[:, 0].max() < 0 < v[:, -1].min()
 
 
 def test_rejects():
