@@ -1,7 +1,7 @@
 """What the recorded sweep of DirectPred and IsoLoss says: each learning rate's course, paired by seed.
 
 The record is made by ``python -m ssltheory.isoloss_training sweep``; reading it needs no torch. Every quantity is an
-array over seeds, so that two methods can be subtracted seed by seed. A seed that diverged counts as a guess among ten
+array over seeds, so that two methods can be subtracted seed by seed. A seed that diverged counts as a guess among the
 classes, and as no direction in use; nothing is dropped.
 """
 
@@ -14,9 +14,8 @@ from jaxtyping import Float, Int
 
 from ssltheory import _validate
 
-__all__ = ["CHANCE", "Course", "Sweep", "at_own_rate", "early", "plateau_width", "read_sweep", "steps_to"]
+__all__ = ["Course", "Sweep", "at_own_rate", "early", "plateau_width", "read_sweep", "steps_to"]
 
-CHANCE = 0.1
 _USUAL = {"loss": "direct", "teacher": "sg", "step": 0.1, "lam": 0.0, "encoder": (64, 128, 128, 32)}
 
 
@@ -68,20 +67,26 @@ class Sweep:
 
 
 def read_sweep(data: Mapping[str, Any]) -> Sweep:
-    """Read a record's data back. Raises ``ValueError`` for data that are not those of a sweep."""
+    """Read a record's data back; without a number of ``classes`` there are ten.
+
+    Raises ``ValueError`` for data that are not those of a sweep, or that hold a run twice.
+    """
     if not isinstance(data, Mapping) or {"runs", "pixels"} - data.keys():
         raise ValueError("data: need the keys 'runs' and 'pixels' of a recorded sweep")
-    runs = {}
+    runs: dict[tuple[str, str, str, float, float], Course] = {}
+    chance = 1 / data.get("classes", 10)
     for entry in data["runs"]:
         config = _USUAL | entry["config"]
         key = (entry["section"], config["loss"], config["teacher"], config["step"], config["lam"])
+        if key in runs:
+            raise ValueError(f"data: two runs are {key}")
         spectrum = entry["spectrum"]
         runs[key] = Course(
             config,
             _numbers(entry["steps"]).astype(int),
             tuple(entry["labels"]),
-            np.nan_to_num(_table(entry["accuracy"]), nan=CHANCE),
-            np.nan_to_num(_table(entry["other_accuracy"]), nan=CHANCE),
+            np.nan_to_num(_table(entry["accuracy"]), nan=chance),
+            np.nan_to_num(_table(entry["other_accuracy"]), nan=chance),
             np.nan_to_num(_table(entry["ratio"]), nan=0.0),
             np.zeros(config["encoder"][-1]) if spectrum is None else _numbers(spectrum),
             entry["diverged"],

@@ -19,6 +19,7 @@ a layer is one batched product, and seeds never interact.
 """
 
 import argparse
+import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -71,6 +72,7 @@ LABELS = (1, 5)
 DRAWS = 3
 PENALTY = 0.01
 SEEDS = tuple(range(100, 110))
+LEAST_STEPS = 100  # early learning is judged by the first hundred
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 HIGH_RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 DECAY = 0.01
@@ -601,10 +603,34 @@ def _perform(job: _Job) -> dict[str, Any]:
     return run_entry(job.section, train(job.config, data, job.seeds, record_at=job.record_at))
 
 
+def _record_at(steps: int) -> tuple[int, ...]:
+    """The usual steps, doubled from the last of them on, up to ``steps``."""
+    later = (RECORD_AT[-1] * 2**k for k in range(1, steps.bit_length()))
+    return (*(t for t in (*RECORD_AT, *later) if t < steps), steps)
+
+
+def _refuse(options: argparse.Namespace, out: Path) -> str | None:
+    """What is wrong with the options, found before any work; None if nothing is."""
+    for name, least in (("seeds", 2), ("steps", LEAST_STEPS), ("pairs", 1), ("workers", 1)):
+        if getattr(options, name) < least:
+            return f"--{name} must be at least {least}; got {getattr(options, name)}"
+    if not options.decay > 0:
+        return f"--decay must be positive, since every rate is run without decay as well; got {options.decay:g}"
+    if options.rates and len(set(options.rates)) < len(options.rates):
+        return "--rates names a rate twice"
+    if out.is_dir() or not out.parent.is_dir() or not os.access(out if out.exists() else out.parent, os.W_OK):
+        return f"--out: cannot write {out}; need a file in a folder that exists and may be written to"
+    try:
+        torch.zeros(1, device=options.device).sum().item()
+    except (RuntimeError, AssertionError) as problem:
+        return f"--device {options.device} cannot be used here: {str(problem).splitlines()[0]}"
+    return None
+
+
 def _jobs(options: argparse.Namespace) -> list[_Job]:
     digits = not (options.images or options.cifar10)
     seeds = SEEDS[: options.seeds] if options.seeds <= len(SEEDS) else tuple(range(100, 100 + options.seeds))
-    record = (*(t for t in RECORD_AT if t < options.steps), options.steps)
+    record = _record_at(options.steps)
     base = Config(batch=options.batch)
     common: dict[str, Any] = {"seeds": seeds, "device": options.device, "pairs": options.pairs}
     if not digits:
@@ -632,7 +658,8 @@ def _jobs(options: argparse.Namespace) -> list[_Job]:
         views = tuple(change.get("views", {}).items())
         for r, loss, t in product(MIDDLE_RATES, get_args(Loss)[:2], get_args(Teacher)):
             config = replace(base, loss=loss, teacher=t, step=r, lam=options.decay, **setting)
-            jobs.append(_Job(name, config, record_at=record[::2], views=views, **common))
+            few = tuple(sorted({*record[::2], record[-1]}))
+            jobs.append(_Job(name, config, record_at=few, views=views, **common))
     if digits and not options.rates:
         jobs += [
             _Job(
@@ -666,10 +693,15 @@ def _parser() -> argparse.ArgumentParser:
         "--cifar10", metavar="DIR", help="CIFAR-10, binary version: data_batch_1.bin, ..., test_batch.bin"
     )
     sweep.add_argument("--device", default="cpu", help="where to train: cpu (default), cuda, ...")
-    sweep.add_argument("--seeds", type=int, default=10, help="how many seeds, 100, 101, ... (default 10)")
-    sweep.add_argument("--steps", type=int, default=300, help="gradient steps of a run (default 300)")
+    sweep.add_argument("--seeds", type=int, default=10, help="how many seeds, 100, 101, ..., at least 2 (default 10)")
+    sweep.add_argument("--steps", type=int, default=300, help="gradient steps of a run, at least 100 (default 300)")
     sweep.add_argument("--batch", type=int, default=128, help="pairs in a minibatch (default 128)")
-    sweep.add_argument("--pairs", type=int, default=4000, help="pairs of views drawn beforehand (default 4000)")
+    sweep.add_argument(
+        "--pairs",
+        type=int,
+        default=4000,
+        help="pairs of views drawn beforehand (default 4000; 10,000 of CIFAR-10 take about 2 GB of memory)",
+    )
     sweep.add_argument("--decay", type=float, default=DECAY, help=f"weight decay of the first part (default {DECAY:g})")
     sweep.add_argument("--rates", type=float, nargs="+", help="learning rates instead of the book's")
     sweep.add_argument(
@@ -686,24 +718,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     digits = not (options.images or options.cifar10)
     if options.out is None and not digits:
         parser.error("--out is needed with --images or --cifar10")
-    for name in ("seeds", "steps", "pairs", "workers"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name} must be at least 1")
+    out = options.out or Path("book/data/isoloss_sweep.json")
+    if problem := _refuse(options, out):
+        parser.error(problem)
     if options.device != "cpu":
         options.workers = 1
     try:
         jobs = _jobs(options)
         data = _data(jobs[0].source, jobs[0].path, jobs[0].device, jobs[0].pairs, jobs[0].views, jobs[0].seeds)
-    except ValueError as problem:
-        parser.error(str(problem))
+        least = min(np.unique(row, return_counts=True)[1].min() for row in data.labels)
+        if least < max(LABELS):
+            raise ValueError(f"a class has {least} training images; the probe needs at least {max(LABELS)} of each")
+    except ValueError as wrong:
+        parser.error(str(wrong))
     start, found, results = time.perf_counter(), [], _results(jobs, options.workers)
     for _ in progress(jobs, "runs"):
         found.append(next(results))
     pixels = [" ".join(f"{v:.4g}" for v in row) for row in pixel_accuracy(data, jobs[0].seeds)]
-    made = {"runs": found, "pixels": pixels}
+    made = {"classes": len(np.unique(data.labels)), "runs": found, "pixels": pixels}
     words = ["python -m ssltheory.isoloss_training sweep", *(f"--{k} {v}" for k, v in _changed(options))]
     seconds = time.perf_counter() - start
-    out = options.out or Path("book/data/isoloss_sweep.json")
     write_record(out, made, command=" ".join(words), seconds=seconds, packages=("numpy", "torch", "scikit-learn"))
 
 

@@ -79,8 +79,12 @@ def test_a_sweep_reads_back_and_what_diverged_is_a_guess():
     np.testing.assert_array_equal(sweep.pixels, [[0.5], [0.8]])
     with pytest.raises(ValueError, match="learning rates are"):
         sweep.course("no decay", "iso", "sg", 0.2)
+    pair = read_sweep({"classes": 2, "runs": [entry], "pixels": ["0.5", "0.8"]})
+    assert pair.course("no decay", "iso", "sg", 0.1).accuracy[-1, 1] == 0.5
     with pytest.raises(ValueError, match="keys"):
         read_sweep({"runs": []})
+    with pytest.raises(ValueError, match="two runs"):
+        read_sweep({"runs": [entry, entry], "pixels": ["0.5"]})
 
 
 @pytest.mark.parametrize("rates", [[1.0, 0.1], [0.0, 1.0]])

@@ -237,7 +237,7 @@ def test_the_command_runs_the_same_experiment_on_a_folder(tmp_path, source, monk
     else:
         make_cifar10(tmp_path / "in", count=60)
     out = tmp_path / "out.json"
-    monkeypatch.setattr(it, "LABELS", (1,))
+    monkeypatch.setattr(it, "LEAST_STEPS", 2)
     small = ["--seeds", "2", "--steps", "2", "--pairs", "30", "--rates", "0.1", "--batch", "4"]
     it.main(["sweep", source, str(tmp_path / "in"), *small, "--workers", "1", "--out", str(out)])
     record = read_record(out)
@@ -245,18 +245,59 @@ def test_the_command_runs_the_same_experiment_on_a_folder(tmp_path, source, monk
     assert len(record.data["runs"]) == 16
     assert record.data["runs"][0]["config"]["channels"] == [3, 32, 64, 128]
     assert len(read_sweep(record.data).runs) == 16
+    assert record.data["classes"] == (2 if source == "--images" else 10)
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--images", "none", "--out", "x"], ["--images", "."], ["--seeds", "0"], ["--rates", "-1"], ["--batch", "1"]],
+    [
+        ["--images", "none"],
+        ["--images", "."],
+        ["--seeds", "1"],
+        ["--steps", "99"],
+        ["--workers", "0"],
+        ["--rates", "-1"],
+        ["--rates", "0.1", "0.1"],
+        ["--decay", "0"],
+        ["--decay", "nan"],
+        ["--batch", "1"],
+        ["--device", "nope"],
+        ["--device", "meta"],
+        pytest.param(["--device", "cuda"], marks=pytest.mark.skipif(torch.cuda.is_available(), reason="it can be")),
+        ["--out", "missing/x.json"],
+        ["--out", "."],
+    ],
 )
-def test_bad_commands_are_refused_in_a_line(arguments, tmp_path, monkeypatch, capsys):
+def test_bad_commands_are_refused_in_a_line_before_any_run(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(it, "train", pytest.fail)
     with pytest.raises(SystemExit) as stopped:
-        it.main(["sweep", *arguments])
+        it.main(["sweep", "--out", "x.json", *arguments])
     assert stopped.value.code == 2
     assert "error:" in capsys.readouterr().err
+
+
+def test_images_need_a_place_to_write_to(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        it.main(["sweep", "--images", str(tmp_path)])
+    assert "--out is needed" in capsys.readouterr().err
+
+
+def test_a_class_with_too_few_images_for_the_probe_is_refused_before_any_run(tmp_path, monkeypatch, capsys):
+    make_folder(tmp_path / "in", count=4)
+    monkeypatch.setattr(it, "train", pytest.fail)
+    with pytest.raises(SystemExit):
+        it.main(["sweep", "--images", str(tmp_path / "in"), "--pairs", "9", "--out", str(tmp_path / "x.json")])
+    assert "the probe needs at least 5" in capsys.readouterr().err
+
+
+def test_a_record_goes_on_after_the_usual_steps():
+    assert it._record_at(300) == it.RECORD_AT
+    assert it._record_at(100) == (0, 5, 10, 20, 40, 60, 100)
+    assert it._record_at(2000) == (*it.RECORD_AT, 600, 1200, 2000)
+    options = it._parser().parse_args(["sweep", "--steps", "200"])
+    ends = {job.record_at[-1] for job in it._jobs(options) if job.section != "long"}
+    assert ends == {200}
 
 
 @pytest.mark.parametrize(
