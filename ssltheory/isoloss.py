@@ -18,6 +18,7 @@ from ssltheory import _validate
 from ssltheory.directpred import encoder_velocity
 from ssltheory.ensemble import flow_to_rest
 from ssltheory.moments import SecondMoments
+from ssltheory.trajectory import Outcome
 
 
 def code_potential(z1: Float[np.ndarray, "N n"], z2: Float[np.ndarray, "N n"], p: float) -> float:
@@ -149,7 +150,10 @@ def resting_gram(K: Float[np.ndarray, "m m"], p: float) -> Float[np.ndarray, "m 
     found = root(rate, near, method="hybr", options={"xtol": 1e-14})
     if not np.abs(found.fun).max() < 1e-10 * max(1.0, np.abs(found.x).max() ** (p + 1)):
         raise ValueError(f"no rest point was found: {found.message}")
-    return unpack(found.x)
+    S = unpack(found.x)
+    if not np.linalg.eigvalsh(S)[0] > 0:
+        raise ValueError("no rest point was found: Newton's method left the positive definite matrices")
+    return S
 
 
 class KeptModes(NamedTuple):
@@ -167,7 +171,8 @@ def kept_modes(
     A direction is an eigenvalue of A^T A above a thousandth of the largest one of IsoLoss's limit. Under IsoLoss the
     encoder is followed by Heun's method to ``duration``; a mode of strength tau grows at the rate 2 (tau - lam). Under
     the loss itself the flow is the one of a learned predictor that starts at B = (A A^T)^{1/2}, and is followed to
-    rest; Y must be symmetric positive semi-definite. Raises ``ValueError`` for shapes, lam <= 0 or other Y.
+    rest; Y must be symmetric positive semi-definite. Raises ``ValueError`` for shapes, lam <= 0 or other Y, and
+    ``RuntimeError`` for a start whose flow does not come to rest.
     """
     Y = _validate.positive_semidefinite("Y", _validate.shaped("Y", Y, ("m", "m")))
     A = _validate.shaped("A", A, ("K", "n", len(Y)))
@@ -181,5 +186,7 @@ def kept_modes(
     U, s, _ = np.linalg.svd(A, full_matrices=False)
     B = (U * s[:, None, :]) @ U.mT
     rest = flow_to_rest("sg", A, B, X=np.eye(len(Y)), Y=Y, lam=lam, field_tol=1e-7)
+    if not rest.having(Outcome.CONVERGED).all():
+        raise RuntimeError(f"not every start came to rest: {rest.counts}")
     iso, sg = ((np.linalg.svd(M, compute_uv=False) ** 2 > least).sum(axis=-1) for M in (C, rest.A))
     return KeptModes(iso, sg)

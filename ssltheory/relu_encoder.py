@@ -14,7 +14,7 @@ those of the squared error, book/data/relu_squared.json.
 
 import argparse
 import time
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -47,11 +47,15 @@ differentiated, B held; ``"wrong"``: only the target's."""
 
 SEEDS = (0, 1, 2, 3, 4)
 NOISE = 0.1
-SAMPLES = 20_000
-STEP = 0.25
-STEPS = 1200
+SAMPLES = 2_500
+TIMES = {"sg": 240.0, "iso": 240.0, "none": 90.0, "wrong": 90.0}
+MARK = 15.0
+LATE = -3  # the mark at which the weights of the runs with seed 0 are recorded in full
+LONGEST_STEP = 0.25
+TOLERANCE = 3e-3
+DRIFT = 0.01
+FLOOR = 1e-3
 CHUNK = 2500  # pairs whose codes fit a processor's cache
-KEPT = 17
 SCALES = (0.1, 0.3, 1.0)
 SQUARED_EXPONENTS = (0.5, 1.0, 2.0)
 SQUARED_SEEDS = tuple(range(10))
@@ -149,7 +153,8 @@ class ReluPath(NamedTuple):
     """Weights along a flow: ``t`` (T,), ``W`` (T, n, m), eigenvalues ``mu`` (T, n) of Sigma, descending.
 
     ``speed`` is the norm of the field at the end; ``outcome`` is "at rest" (speed at most 1e-9), "diverged" (|W|
-    reached 1e3, the last state) or "unfinished".
+    reached 1e3, the last state), "drifted" (:func:`cosine_path` only) or "unfinished". ``drift`` is the relative change
+    of |W|^2 that :func:`cosine_path` took back.
     """
 
     t: Float[np.ndarray, " T"]
@@ -157,6 +162,7 @@ class ReluPath(NamedTuple):
     mu: Float[np.ndarray, "T n"]
     speed: float
     outcome: str
+    drift: float = 0.0
 
 
 def relu_flow(
@@ -274,15 +280,18 @@ def cosine_velocity(
     return _cosine(W, x, y, B, gradient)
 
 
-def _cosine(W: np.ndarray, x: np.ndarray, y: np.ndarray, B: np.ndarray, gradient: str) -> np.ndarray:
+def _cosine(
+    W: np.ndarray, x: np.ndarray, y: np.ndarray, B: np.ndarray, gradient: str, floor: float = 0.0
+) -> np.ndarray:
     if len(x) > CHUNK:
         parts = range(0, len(x), CHUNK)
-        sums = [_cosine(W, x[k : k + CHUNK], y[k : k + CHUNK], B, gradient) * len(x[k : k + CHUNK]) for k in parts]
+        sums = [_cosine(W, x[k : k + CHUNK], y[k : k + CHUNK], B, gradient, floor) for k in parts]
+        sums = [part * len(x[k : k + CHUNK]) for part, k in zip(sums, parts, strict=True)]
         return np.sum(sums, axis=0) / len(x)
     one, two = x @ W.T, y @ W.T
     u, v = np.maximum(one, 0.0) @ B, np.maximum(two, 0.0)
     uu, vv, uv = (np.einsum("ij,ij->i", a, b)[:, None] for a, b in ((u, u), (v, v), (u, v)))
-    live = (uu > 0) & (vv > 0)
+    live = (uu > (floor * np.linalg.norm(B @ W)) ** 2) & (vv > (floor * np.linalg.norm(W)) ** 2)
     uu, vv = np.where(live, uu, 1.0), np.where(live, vv, 1.0)
     size = np.sqrt(uu * vv)
     out = np.zeros_like(W)
@@ -302,30 +311,50 @@ def cosine_path(
     p: float,
     *,
     gradient: Gradient = "sg",
-    step: float = STEP,
-    steps: int = STEPS,
-    kept: int = KEPT,
+    times: Float[np.ndarray, " T"],
+    tol: float = TOLERANCE,
 ) -> ReluPath:
-    """Follow :func:`cosine_velocity` with B = Sigma^p, Sigma exact for x standard normal, by Heun's method.
+    """Follow :func:`cosine_velocity` with B = Sigma^p, Sigma exact for x standard normal, from W at ``times[0]``.
 
-    ``kept`` states at equally spaced steps, the first and last included. Raises ``ValueError`` for shapes or numbers.
+    Heun's method; a step is at most 1/4, and halved about until Heun's and Euler's results differ by at most ``tol``
+    |W|. The loss does not see the size of W, so every flow but ``"iso"`` keeps |W|; Heun's method adds to |W|^2 the
+    share (that difference / |W|)^2 in each step. It is taken back, and summed in ``drift``; once the sum exceeds 1% the
+    run is given up as "drifted", with the states so far. A pair with |u| < 1e-3 |B W| or |v| < 1e-3 |W|, where the
+    gradient of the cosine is nearly singular, adds nothing. ``times`` increase. Raises ``ValueError`` for shapes or
+    numbers.
     """
     W = _validate.shaped("W", W, ("n", "m")).copy()
-    steps, kept = _validate.count("steps", steps), _validate.count("kept", kept, 2)
-    step, p = _validate.scalar("step", step, _validate.positive), _validate.scalar("p", p, _validate.nonnegative)
+    times = _validate.shaped("times", times, ("T",))
+    if len(times) < 2 or (np.diff(times) <= 0).any():
+        raise ValueError("times must be two or more and increase")
+    tol, p = _validate.scalar("tol", tol, _validate.positive), _validate.scalar("p", p, _validate.nonnegative)
     views = _Views(toy_moments(W.shape[1]))
     cosine_velocity(W, x, y, np.eye(len(W)), gradient=gradient)
-    marks = np.unique(np.linspace(0, steps, kept).round().astype(int))
-    path, field = [], np.zeros_like(W)
-    for k in range(steps + 1):
-        if k in marks:
-            path.append(W)
-        field = _cosine(W, x, y, views.predictor(W, p), gradient)
-        if k < steps:
-            ahead = W + step * field
-            W = W + step / 2 * (field + _cosine(ahead, x, y, views.predictor(ahead, p), gradient))
-    states, speed = np.array(path), float(np.linalg.norm(field))
-    return ReluPath(step * marks, states, _spectra(states), speed, "at rest" if speed <= 1e-9 else "unfinished")
+
+    def field(W: np.ndarray) -> np.ndarray:
+        return _cosine(W, x, y, views.predictor(W, p), gradient, FLOOR)
+
+    path, here, size, drift = [W], field(W), float(np.linalg.norm(W)), 0.0
+    for now, mark in pairwise(times):
+        h = LONGEST_STEP  # anew after each mark: a run that starts at a kept state repeats the rest
+        while now < mark and drift <= DRIFT:
+            step = min(h, mark - now)
+            ahead = field(W + step * here)
+            error = step / 2 * float(np.linalg.norm(ahead - here) / np.linalg.norm(W))
+            if error <= tol:
+                W = W + step / 2 * (here + ahead)
+                now = mark if step == mark - now else now + step
+                if gradient != "iso":
+                    drift += error**2
+                    W *= size / np.linalg.norm(W)
+                here = field(W)
+            h = min(LONGEST_STEP, step * min(2.0, max(0.2, 0.9 * np.sqrt(tol / max(error, 1e-300)))))
+        if drift > DRIFT:
+            break
+        path.append(W)
+    states, speed = np.array(path), float(np.linalg.norm(here))
+    outcome = "drifted" if drift > DRIFT else "at rest" if speed <= 1e-9 else "unfinished"
+    return ReluPath(times[: len(states)], states, _spectra(states), speed, outcome, drift)
 
 
 def _check(W: np.ndarray, data: SecondMoments, p: float, gradient: str) -> tuple[np.ndarray, float]:
@@ -338,13 +367,17 @@ def _spectra(path: np.ndarray) -> np.ndarray:
     return np.array([np.linalg.eigvalsh(views.second(W, "x", "x"))[::-1] for W in path])
 
 
-def recorded_run(gradient: Gradient, p: float, seed: int, samples: int = SAMPLES, steps: int = STEPS) -> ReluPath:
-    """One cosine run of the record: W from ``seed`` alone, the sample from ``seed`` alone, 10 units of 15 inputs."""
-    W = start_weights(np.random.default_rng([seed, 0]), 10, 15, 0.6)
+def recorded_run(gradient: Gradient, p: float, seed: int, *, late: Float[np.ndarray, "n m"] | None = None) -> ReluPath:
+    """One cosine run of the record: W from ``seed`` alone, the sample from ``seed`` alone, 10 units of 15 inputs.
+
+    With the recorded weights ``late`` only its last part, from the time at which they were kept.
+    """
+    W = start_weights(np.random.default_rng([seed, 0]), 10, 15, 0.6) if late is None else late
+    times = np.arange(0.0, TIMES[gradient] + 1.0, MARK)
     rng = np.random.default_rng([seed, 1])
-    x = rng.standard_normal((samples, 15))
+    x = rng.standard_normal((SAMPLES, 15))
     y = x + NOISE * rng.standard_normal(x.shape)
-    return cosine_path(W, x, y, p, gradient=gradient, steps=steps)
+    return cosine_path(W, x, y, p, gradient=gradient, times=times if late is None else times[LATE:])
 
 
 def squared_run(gradient: Gradient, p: float, scale: float, seed: int) -> ReluPath:
@@ -395,9 +428,12 @@ def _cosine_record() -> dict[str, Any]:
     for (gradient, p), seed in progress(list(product(settings, SEEDS)), "settings and seeds"):
         run = recorded_run(gradient, p, seed)
         size = np.sum(run.W**2, axis=(1, 2))
-        key = {"gradient": gradient, "p": p, "seed": seed, "speed": float(f"{run.speed:.3e}")}
-        rows.append(key | {"mu": [_rounded(row, 5) for row in run.mu], "size": _rounded(size, 8)})
-    return {"noise": NOISE, "samples": SAMPLES, "step": STEP, "steps": STEPS, "times": run.t.tolist(), "runs": rows}
+        row: dict[str, Any] = {"gradient": gradient, "p": p, "seed": seed, "outcome": run.outcome}
+        row |= {"speed": float(f"{run.speed:.3e}"), "drift": float(f"{run.drift:.2e}")}
+        row["growth"] = float(f"{size[-1] / size[0]:.6g}")
+        row["mu"] = [_rounded(mu, 5) for mu in run.mu]
+        rows.append(row | ({"late": run.W[LATE].tolist()} if seed == 0 and run.outcome != "drifted" else {}))
+    return {"noise": NOISE, "samples": SAMPLES, "tolerance": TOLERANCE, "mark": MARK, "until": TIMES, "runs": rows}
 
 
 if __name__ == "__main__":

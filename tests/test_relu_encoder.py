@@ -222,11 +222,32 @@ def test_the_cosine_flow_keeps_its_size_with_stop_gradient_and_grows_with_isolos
     W = start_weights(rng, 4, 5, 0.6)
     x = rng.standard_normal((3000, 5))
     for gradient, grows in (("sg", False), ("iso", True)):
-        run = cosine_path(W, x, x, 1.0, gradient=gradient, step=0.05, steps=200, kept=3)
+        run = cosine_path(W, x, x, 1.0, gradient=gradient, times=[0, 5, 10])
         size = np.sum(run.W**2, axis=(1, 2))
         assert (size[-1] > 1.2 * size[0]) == grows
+        assert run.drift < 1e-3
         if not grows:
-            np.testing.assert_allclose(size, size[0], rtol=1e-4)
+            np.testing.assert_allclose(size, size[0], rtol=1e-12)
+
+
+def test_the_cosine_path_converges_with_its_tolerance_and_goes_on_from_a_kept_state():
+    rng = np.random.default_rng(1)
+    W = start_weights(rng, 4, 5, 0.6)
+    x = rng.standard_normal((2000, 5))
+    y = x + 0.1 * rng.standard_normal(x.shape)
+    runs = [cosine_path(W, x, y, 0.5, times=[0, 4, 8], tol=tol) for tol in (1e-3, 1e-4)]
+    np.testing.assert_allclose(runs[0].mu[:2], runs[1].mu[:2], atol=1e-3)
+    again = cosine_path(runs[0].W[1], x, y, 0.5, times=[4, 8], tol=1e-3)
+    np.testing.assert_allclose(again.W[1], runs[0].W[2], atol=1e-10)
+
+
+def test_a_cosine_run_that_does_not_keep_its_size_is_given_up():
+    rng = np.random.default_rng(2)
+    W = start_weights(rng, 4, 5, 0.3)
+    x = rng.standard_normal((200, 5))
+    run = cosine_path(W, x, x, 1.0, gradient="wrong", times=[0, 0.01, 60], tol=0.5)
+    assert run.outcome == "drifted"
+    assert len(run.t) == len(run.W) < 3
 
 
 def test_recruitment_is_read_off_an_exponential():
@@ -245,7 +266,7 @@ def test_recruitment_is_read_off_an_exponential():
         (lambda: simplex_spectrum(1, 1.0), "n must be an integer, at least 2"),
         (lambda: simplex_spectrum(3, 1.0, gradient="sg", noise=0.1), "'sg' without noise"),
         (lambda: cosine_velocity(np.ones((2, 2)), np.ones((3, 2)), np.ones((4, 2)), np.eye(2)), "y has shape"),
-        (lambda: cosine_path(np.ones((2, 2)), np.ones((3, 2)), np.ones((3, 2)), 1.0, steps=0), "steps must be"),
+        (lambda: cosine_path(np.ones((2, 2)), np.ones((3, 2)), np.ones((3, 2)), 1.0, times=[1, 1]), "times must be"),
     ],
 )
 def test_bad_input_is_refused(call, message):
