@@ -117,7 +117,7 @@ def velocity_of_modes(
 
     The mean is a double integral, over the direction of (|u|, |v|) and over the logarithm of their size, by two rules
     that converge geometrically. The relative error is below 1e-10 for each mode apart, for condition numbers of the
-    spectrum up to 1e8 (observed: at most 2e-11), and below 1e-8 up to 1e12; where the two parts of "none" cancel, it is
+    spectrum up to 1e8 (observed: at most 5e-11), and below 1e-8 up to 1e12; where the two parts of "none" cancel, it is
     that of the parts. A batch takes the nodes of its worst member.
 
     ``mu`` (..., n) >= 0; a zero mode stays zero. Raises ``ValueError`` for data of another number of modes and, with
