@@ -60,7 +60,7 @@ def sweep_scene(
         spectra, xlabel="direction", ylabel="share of the variance", yscale="log", xlim=(1, 32), ylim=(1e-5, 1)
     )
     words = "accuracy" if accuracy else "directions in use"
-    return Scene([left, right], f"After {last} steps, {words}: {', '.join(said)}.")
+    return Scene([left, right], f"After {last} steps, {words}: {'; '.join(said)}.")
 
 
 def _values(course: Course, measure: str) -> np.ndarray:
