@@ -7,6 +7,9 @@ Prints JSON; a minute or two on idle cores:
 Both run the same code on the same threads, with the same records and probes; only the number of seeds in a call
 differs. Rounds alternate, and the best time of each call counts, since a busy machine can only slow it down; the loop's
 time is the sum over its calls. The agreement is over all seeds and records.
+
+Measured on 2026-11-21 with --threads 1 --rounds 2, on two cores shared with other work, ten seeds: the batch takes
+2.2 s and the loop 3.5 s in float32, a ratio of 1.6; in float64 1.2. On idle cores it has not been measured.
 """
 
 import argparse
