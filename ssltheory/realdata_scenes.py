@@ -49,8 +49,8 @@ def sweep_scene(sweep: Sweep, rate: float, decay: str, teacher: str) -> Scene:
             label = name if measure == "accuracy" else ""
             curves.append(Line(place, values.mean(axis=1), color=color, dash=dash, label=label))
             ends.append(f"{name} {values[-1].mean():{form}}")
-        said.append(f"{words}: {'; '.join(ends)}")
+        said.append(f"{words.capitalize()}: {'; '.join(ends)}.")
         panels.append(
             Panel(curves, xlabel="step", ylabel=words, xscale="log", xlim=(2, last * 1.05), ylim=limits, xticks=ticks)
         )
-    return Scene(panels, f"After {last} steps, {'. '.join(said)}.")
+    return Scene(panels, f"After {last} steps. {' '.join(said)}")
