@@ -8,11 +8,10 @@ Both run the same code on the same threads, with the same records and probes; on
 differs. Rounds alternate, and the best time of each call counts, since a busy machine can only slow it down; the loop's
 time is the sum over its calls. The agreement is over all seeds and records.
 
-Measured on 2026-11-21 with --threads 1 --rounds 2, on two cores shared with other work, ten seeds: the batch takes
-2.2 s and the loop 3.5 s in float32, a ratio of 1.6; in float64 1.2. On idle cores it has not been measured. With two
-threads, --steps 60 --rounds 6, the ratio is 4.3 (1.1 s and 4.8 s), in float64 4.4, and all results agree to the last
-bit; but there the loop is slower than on one thread, since products this small lose by being shared while other work
-runs. The best batch against the best loop is a factor of about 2.
+Measured on 2026-11-21 on two idle cores, ten seeds, --steps 60: with two threads 3.8 in float32 and 4.3 in float64
+(1.05 s against 4.0 s; 1.28 s against 5.5 s), all results equal to the last bit. But there the loop is slower than on
+one thread, since products this small lose by being shared; with one thread the ratio is 1.5 and 1.2 (0.76 s against
+1.15 s), for at these sizes both are bound by arithmetic.
 """
 
 import argparse
