@@ -5,6 +5,7 @@ here detects every collapse: those that ignore scale cannot see embeddings that 
 that see scale cannot see rank. The book reports them together.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ __all__ = [
     "center_norm",
     "effective_rank",
     "feature_spread",
+    "few_label_accuracy",
     "knn_accuracy",
     "linear_probe_accuracy",
     "participation_ratio",
@@ -225,6 +227,69 @@ def linear_probe_accuracy(
     factor = np.where(factor > 0, factor, 1.0)
     probe = RidgeClassifier(alpha=penalty * len(z)).fit(z / factor, labels)
     return float(probe.score(z_test / factor, labels_test))
+
+
+def few_label_accuracy(
+    z: Num[np.ndarray, "S N n"],
+    labels: Integer[np.ndarray, "s N"],
+    z_test: Num[np.ndarray, "S M n"],
+    labels_test: Integer[np.ndarray, "s M"],
+    seeds: Sequence[int],
+    counts: Sequence[int],
+    *,
+    draws: int,
+    penalty: float,
+) -> Float[np.ndarray, "K S"]:
+    """Accuracy of a linear probe that sees few labels of each class, for S networks: the mean over draws of those.
+
+    It is :func:`linear_probe_accuracy` with ``scale="total"``, for all networks and draws at once, which is many times
+    as fast as one at a time. Which embeddings are labelled depends on the network's seed and the draw alone.
+
+    Args:
+        z, z_test: embeddings to draw from and of the test set, (S, N, n) and (S, M, n).
+        labels, labels_test: their classes, a row for each network or one row for all.
+        seeds: S numbers.
+        counts: K numbers of labels for each class.
+        draws: how many.
+        penalty: the ridge penalty >= 0.
+
+    Raises:
+        ValueError: shapes disagree, a non-finite entry, a class with fewer embeddings than ``counts``, or a negative
+            ``penalty``.
+    """
+    z = _validate.shaped("z", z, ("S", "N", "n"))
+    z_test = _validate.shaped("z_test", z_test, (len(z), "M", z.shape[2]))
+    penalty = _validate.scalar("penalty", penalty, _validate.nonnegative)
+    if len(seeds) != len(z):
+        raise ValueError(f"got {len(seeds)} seeds for {len(z)} networks")
+    classes = np.unique(labels)
+    labels = np.broadcast_to(labels, z.shape[:2])
+    least = min(int((row == c).sum()) for row in labels for c in classes)
+    if counts and max(counts) > least:
+        raise ValueError(f"counts: got {tuple(counts)}, and a class has only {least} embeddings")
+    truth = np.searchsorted(classes, np.broadcast_to(labels_test, z_test.shape[:2]))[:, None]
+    found = []
+    for k in counts:
+        known = np.stack(
+            [
+                [code[_labelled_rows(row, classes, k, seed, d)] for d in range(draws)]
+                for code, row, seed in zip(z, labels, seeds, strict=True)
+            ]
+        )  # (S, draws, k classes, n)
+        size = np.sqrt(np.square(known).sum(axis=-1).mean(axis=-1))[..., None, None]
+        size = np.where(size > 0, size, 1.0)
+        mean = known.mean(axis=2, keepdims=True)
+        centred, target = (known - mean) / size, np.repeat(np.eye(len(classes)), k, axis=0)
+        ridge = penalty * known.shape[2] * np.eye(known.shape[3])
+        weights = np.linalg.solve(centred.mT @ centred + ridge, centred.mT @ (target - target.mean(axis=0)))
+        guess = np.argmax((z_test[:, None] - mean) / size @ weights, axis=-1)
+        found.append((guess == truth).mean(axis=(1, 2)))
+    return np.array(found)
+
+
+def _labelled_rows(labels: np.ndarray, classes: np.ndarray, count: int, seed: int, draw: int) -> np.ndarray:
+    rng = np.random.default_rng([seed, draw])
+    return np.concatenate([rng.choice(np.flatnonzero(labels == c), count, replace=False) for c in classes])
 
 
 def _embeddings(name: str, z: Num[np.ndarray, "*batch N n"]) -> Float[np.ndarray, "*batch N n"]:

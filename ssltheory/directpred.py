@@ -7,12 +7,13 @@ With the first view whitened, W = A X^{1/2}, S_hat = W^T W and G_hat = X^{-1/2} 
 code as B W = W S_hat^p, so that everything can be computed from m x m matrices, whatever the width of the code.
 """
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float
 
 from ssltheory import _validate
+from ssltheory.flow import follow, sample_times
 from ssltheory.moments import SecondMoments
 from ssltheory.scalar import radii
 from ssltheory.trajectory import Outcome, Trajectory
@@ -157,8 +158,6 @@ def directpred_flow(
     ``norm_limit``; else "unfinished" at ``duration``. Raises ``ValueError`` as the field does, for times, tolerances
     or a limit <= 0, and for a start beyond the limit.
     """
-    from scipy.integrate import solve_ivp
-
     A = _validate.shaped("A", A, ("n", moments.m))
     encoder_velocity(A, moments, lam, p, gradient=gradient, teacher=None if kappa is None else A)
     duration = _validate.scalar("duration", duration, _validate.positive)
@@ -166,10 +165,7 @@ def directpred_flow(
     rtol, norm_limit = (
         _validate.scalar(k, v, _validate.positive) for k, v in (("rtol", rtol), ("norm_limit", norm_limit))
     )
-    if np.ndim(samples):
-        times = _validate.nonnegative("samples", samples)
-    else:
-        times = np.linspace(0.0, duration, _validate.count("samples", samples, 2))
+    times = sample_times(samples, duration)
     field, size = _Whitened(moments), A.size
 
     def velocity(t: float, flat: np.ndarray) -> np.ndarray:
@@ -183,9 +179,6 @@ def directpred_flow(
     if not np.linalg.norm(start) < norm_limit:
         raise ValueError(f"norm_limit must exceed the norm of the start, {np.linalg.norm(start):.6g}")
 
-    def left(t: float, flat: np.ndarray) -> float:
-        return float(np.linalg.norm(flat)) - norm_limit
-
     tol = None if gram_tol is None else _validate.scalar("gram_tol", gram_tol, _validate.positive)
     first = float(np.linalg.norm(A.T @ A))
 
@@ -197,33 +190,23 @@ def directpred_flow(
     def at_rest(t: float, flat: np.ndarray) -> float:
         return 1.0 if tol is None else float(np.log(max(gram_speed(t, flat), 1e-300) / tol))
 
-    left.terminal = at_rest.terminal = True  # type: ignore[attr-defined]
-    left.direction, at_rest.direction = 1, -1  # type: ignore[attr-defined]
-    events = [left, at_rest]
-    done: Any = solve_ivp(
-        velocity, (0.0, duration), start, method="LSODA", t_eval=times, events=events, rtol=rtol, atol=rtol * 1e-3
-    )
-    t, states = done.t, done.y.T.reshape(-1, start.size)
-    stops = [
-        (float(when[-1]), where[-1]) for when, where in zip(done.t_events, done.y_events, strict=True) if len(when)
-    ]
-    for when, where in stops:
-        t, states = np.append(t[t < when], when), np.vstack([states[t < when], where])
+    path = follow(velocity, start, times, at_rest=at_rest, rtol=rtol, atol=rtol * 1e-3, norm_limit=norm_limit)
+    t, states = path.t, path.states
     norms = np.array([np.linalg.norm(velocity(when, z)) for when, z in zip(t, states, strict=True)])
-    path = states[:, :size].reshape(-1, *A.shape)
+    encoders = states[:, :size].reshape(-1, *A.shape)
     C = None if kappa is None else states[:, size:].reshape(-1, *A.shape)
-    if done.t_events[0].size:
+    if path.end == "diverged":
         outcome, reason = Outcome.DIVERGED, f"diverged: the norm reached {norm_limit:.2e} at time {t[-1]:g}"
-    elif done.t_events[1].size:
+    elif path.end == "at rest":
         outcome, reason = Outcome.CONVERGED, f"converged: the Gram matrix came to rest at time {t[-1]:g}"
-    elif done.status < 0:
-        outcome, reason = Outcome.UNFINISHED, f"unfinished: the integrator gave up: {done.message}"
-    elif tol is not None and gram_speed(done.t[-1], done.y[:, -1]) <= min(tol, max(gram_speed(0.0, start), 1e-15)):
+    elif path.end == "gave up":
+        outcome, reason = Outcome.UNFINISHED, f"unfinished: the integrator gave up: {path.message}"
+    elif tol is not None and gram_speed(t[-1], states[-1]) <= min(tol, max(gram_speed(0.0, start), 1e-15)):
         outcome, reason = Outcome.CONVERGED, f"converged: the Gram matrix was at rest up to time {t[-1]:g}"
     else:
         outcome, reason = Outcome.UNFINISHED, f"unfinished: the field's norm is {norms[-1]:.2e} at time {duration:g}"
-    B = _power(path @ moments.xx @ path.mT, p)
-    return Trajectory(t, path, B, C, norms, outcome, reason, np.array(outcome.value, dtype="U10"))
+    B = _power(encoders @ moments.xx @ encoders.mT, p)
+    return Trajectory(t, encoders, B, C, norms, outcome, reason, np.array(outcome.value, dtype="U10"))
 
 
 def mode_equilibria(rho: Numbers, tau: Numbers, lam: Numbers, p: float) -> tuple[np.ndarray, np.ndarray]:

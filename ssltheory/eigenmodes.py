@@ -86,11 +86,6 @@ def _setting(loss: str, gradient: str, p: float, positive: bool = False) -> floa
     return _validate.scalar("p", p, _validate.positive if positive else _validate.nonnegative)
 
 
-def predictor_spectrum(mu: Float[np.ndarray, "*batch n"], p: float) -> Float[np.ndarray, "*batch n"]:
-    """The eigenvalues d_k = mu_k^p of B = Sigma^p; all 1 at p = 0, also where mu_k = 0."""
-    return _spectrum(mu) ** _validate.scalar("p", p, _validate.nonnegative)
-
-
 def velocity_of_modes(
     mu: Float[np.ndarray, "*batch n"],
     *,
@@ -551,14 +546,3 @@ def recruitment_time(mu0: Numbers, p: float, *, iso: bool) -> Numbers:
     if (w < 1 - 1e-12).any():
         raise ValueError("mu0^p must not exceed 1/2")
     return ((np.log(w) + (0.0 if iso else w - 1)) / (2 * p))[()]
-
-
-def equalisation_rate(n: int, mu: Numbers, p: float, *, iso: bool) -> Numbers:
-    """The rate at which small differences of n equal modes mu decay with the noise-free cosine loss.
-
-    2 p / ((n + 2) mu) with stop-gradient, 2 p / ((n + 2) mu^(1+p)) with IsoLoss, for isotropic views. With noise and
-    for the other gradients: :func:`ssltheory.equal_spectrum.deviation_rate`. Ours.
-    """
-    n, mu = _validate.count("n", n), _validate.positive("mu", mu)
-    p = _validate.scalar("p", p, _validate.nonnegative)
-    return (2 * p / ((n + 2) * mu ** (1 + p if iso else 1)))[()]

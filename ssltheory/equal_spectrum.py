@@ -15,13 +15,13 @@ True
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 from scipy.special import gammaln, hyp2f1
 
 from ssltheory import _validate
+from ssltheory.eigenmodes import GRADIENTS, Gradient
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def deviation_rate(
     mu: float | Float[np.ndarray, "..."],
     p: float,
     *,
-    gradient: Literal["sg", "none", "wrong", "iso"],
+    gradient: Gradient,
     noise: float | Float[np.ndarray, "..."] = 0.0,
     noise_first: float = 0.0,
 ) -> Float[np.ndarray, "..."]:
@@ -78,7 +78,7 @@ def deviation_rate(
     n = _validate.count("n", n, 2)
     p = _validate.scalar("p", p, _validate.nonnegative)
     mu = _validate.positive("mu", mu)
-    _validate.one_of("gradient", gradient, ("sg", "none", "wrong", "iso"))
+    _validate.one_of("gradient", gradient, GRADIENTS)
     first = 1 + _validate.scalar("noise_first", noise_first, _validate.nonnegative) ** 2
     second = 1 + _validate.nonnegative("noise", noise) ** 2
     mean = angle_moments(n, 1 / np.sqrt(first * second))

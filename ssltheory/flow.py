@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -43,8 +43,6 @@ def integrate(
     Raises ``ValueError`` for bad shapes, a missing ``kappa``, or times, tolerances, limits that are not positive.
     Source: Ponce et al. (arXiv 2507.01028), section 4.
     """
-    from scipy.integrate import solve_ivp
-
     C = A if dynamics == "ema" and C is None else C
     check_dynamics(dynamics, C=C, kappa=kappa)
     rate = _rate(kappa)
@@ -57,7 +55,7 @@ def integrate(
     )
     if field_tol is not None:
         field_tol = _validate.scalar("field_tol", field_tol, _validate.positive)
-    times = _times(samples, duration)
+    times = sample_times(samples, duration)
 
     shapes = [M.shape for M in state]
     cuts = np.cumsum([M.size for M in state])[:-1]
@@ -87,50 +85,87 @@ def integrate(
         reason = f"diverged: the state's norm {np.linalg.norm(start):.2e} exceeds {norm_limit:.2e} at the start"
         return finish(np.zeros(1), start[None], Outcome.DIVERGED, reason)
 
-    def diverged(t: float, flat: np.ndarray) -> float:
-        return float(np.linalg.norm(flat)) - norm_limit
-
     def at_rest(t: float, flat: np.ndarray) -> float:
         # The logarithm makes the event's root finding as easy at 1e-9 as at 1.
         return float(np.log(max(field_norm(t, flat), 1e-300) / field_tol)) if field_tol is not None else 1.0
 
-    for event in (diverged, at_rest):
-        event.terminal = True  # type: ignore[attr-defined]
+    path = follow(velocity, start, times, at_rest=at_rest, rtol=rtol, atol=atol, norm_limit=norm_limit)
+    t, states = path.t, path.states
+    if path.end == "diverged":
+        reason = f"diverged: the state's norm reached {norm_limit:.2e} at time {t[-1]:.6g}"
+        return finish(t, states, Outcome.DIVERGED, reason)
+    if path.end == "at rest":
+        reason = f"converged: the field's norm fell to {field_tol:.2e} at time {t[-1]:.6g}"
+        return finish(t, states, Outcome.CONVERGED, reason)
+    if path.end == "gave up":
+        reason = f"unfinished: the integrator gave up after time {t[-1]:.6g}: {path.message}"
+        return finish(t, states, Outcome.UNFINISHED, reason)
+    norm = field_norm(t[-1], states[-1])
+    return finish(t, states, Outcome.UNFINISHED, f"unfinished: the field's norm is {norm:.2e} at time {t[-1]:.6g}")
+
+
+class Path(NamedTuple):
+    """What the integrator returned: ``t`` (T,), ``states`` (T, d), and how it ended; ``message`` if it gave up."""
+
+    t: Float[np.ndarray, " T"]
+    states: Float[np.ndarray, "T d"]
+    end: Literal["diverged", "at rest", "gave up", "time"]
+    message: str
+
+
+def follow(
+    velocity: Callable[[float, np.ndarray], np.ndarray],
+    start: Float[np.ndarray, " d"],
+    times: Float[np.ndarray, " T"],
+    *,
+    at_rest: Callable[[float, np.ndarray], float],
+    rtol: float,
+    atol: float,
+    norm_limit: float,
+) -> Path:
+    """Integrate a flat state by LSODA from time 0 to ``times[-1]``, and stop where it leaves a ball or comes to rest.
+
+    The states at ``times`` are kept, and the one at which it stopped: where the norm has reached ``norm_limit``, or
+    where ``at_rest`` falls through zero (rising, it does not count: the state may be leaving a saddle). A start beyond
+    the limit is the caller's to refuse.
+    """
+    from scipy.integrate import solve_ivp
+
+    def diverged(t: float, flat: np.ndarray) -> float:
+        return float(np.linalg.norm(flat)) - norm_limit
+
+    def rest(t: float, flat: np.ndarray) -> float:
+        return at_rest(t, flat)
+
+    diverged.terminal = rest.terminal = True  # type: ignore[attr-defined]
+    rest.direction = -1  # type: ignore[attr-defined]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         solution: Any = solve_ivp(
             velocity,
-            (0.0, duration),
+            (0.0, times[-1]),
             start,
             method="LSODA",
             t_eval=times,
-            events=[diverged, at_rest],
+            events=[diverged, rest],
             rtol=rtol,
             atol=atol,
         )
-    t, states = solution.t, solution.y.T.reshape(-1, start.size)
-    for which in (0, 1):
-        if solution.t_events[which].size:
-            end = solution.t_events[which][-1]
-            before = t < end
-            t = np.append(t[before], end)
-            states = np.vstack([states[before], solution.y_events[which][-1:]])
+    t, states = np.asarray(solution.t), np.asarray(solution.y).T.reshape(-1, start.size)  # lists if they are empty
+    for when, where in zip(solution.t_events, solution.y_events, strict=True):
+        if when.size:
+            before = t < when[-1]
+            t, states = np.append(t[before], when[-1]), np.vstack([states[before], where[-1:]])
     if solution.t_events[0].size:
-        reason = f"diverged: the state's norm reached {norm_limit:.2e} at time {t[-1]:.6g}"
-        return finish(t, states, Outcome.DIVERGED, reason)
+        return Path(t, states, "diverged", "")
     if solution.t_events[1].size:
-        reason = f"converged: the field's norm fell to {field_tol:.2e} at time {t[-1]:.6g}"
-        return finish(t, states, Outcome.CONVERGED, reason)
+        return Path(t, states, "at rest", "")
     good = np.isfinite(states).all(axis=1)
     if not good.all() or not t.size:
         t, states = (t[good], states[good]) if good.any() else (np.zeros(1), start[None])
     if solution.status < 0:
-        said = "; ".join(str(w.message) for w in caught) or solution.message
-        return finish(
-            t, states, Outcome.UNFINISHED, f"unfinished: the integrator gave up after time {t[-1]:.6g}: {said}"
-        )
-    norm = field_norm(t[-1], states[-1])
-    return finish(t, states, Outcome.UNFINISHED, f"unfinished: the field's norm is {norm:.2e} at time {t[-1]:.6g}")
+        return Path(t, states, "gave up", "; ".join(str(w.message) for w in caught) or solution.message)
+    return Path(t, states, "time", "")
 
 
 def _rate(kappa: float | Callable[[float], float] | None) -> Callable[[float], float | None]:
@@ -149,7 +184,11 @@ def _rate(kappa: float | Callable[[float], float] | None) -> Callable[[float], f
     return at
 
 
-def _times(samples: int | np.ndarray, duration: float) -> np.ndarray:
+def sample_times(samples: int | np.ndarray, duration: float) -> Float[np.ndarray, " T"]:
+    """The times to keep: a number of equal steps, or the given ones and ``duration``, in [0, duration].
+
+    Raises ``ValueError`` for fewer than two, or times that do not increase in the interval.
+    """
     if isinstance(samples, (int, np.integer)):
         return np.linspace(0.0, duration, _validate.count("samples", samples, 2))
     times = _validate.shaped("samples", samples, ("T",))

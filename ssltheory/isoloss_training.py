@@ -37,7 +37,7 @@ from torch import Tensor
 from torch.nn.functional import batch_norm, conv2d
 
 from ssltheory import _validate
-from ssltheory.diagnostics import participation_ratio, spectrum
+from ssltheory.diagnostics import few_label_accuracy, participation_ratio, spectrum
 from ssltheory.images import load_cifar10, load_folder, random_views
 from ssltheory.records import progress, write_record
 from ssltheory.siamese import digit_pairs
@@ -51,7 +51,6 @@ __all__ = [
     "code_loss",
     "digit_data",
     "encode",
-    "few_label_accuracy",
     "image_data",
     "initialise",
     "pixel_accuracy",
@@ -473,61 +472,14 @@ def _measure(
     if len(own):
         known_labels, other_labels = (v[own] if len(v) > 1 else v for v in (data.labels, data.test_labels))
         picked = [seeds[s] for s in own]
-        accuracy[:, own] = few_label_accuracy(z[own], known_labels, z_test[own], other_labels, picked, labels, draws)
+        accuracy[:, own] = few_label_accuracy(
+            z[own], known_labels, z_test[own], other_labels, picked, labels, draws=draws, penalty=PENALTY
+        )
     eigenvalues = np.full((len(seeds), z.shape[-1]), np.nan)
     if fine.any():
         eigenvalues[fine] = spectrum(z[fine])
     squares = torch.stack([w.double().square().flatten(1).sum(dim=1) for w, _ in layers])
     return accuracy, eigenvalues, squares.sum(dim=0).sqrt().cpu().numpy()
-
-
-def few_label_accuracy(
-    z: Float[np.ndarray, "S N n"],
-    labels: Int[np.ndarray, "s N"],
-    z_test: Float[np.ndarray, "S M n"],
-    labels_test: Int[np.ndarray, "s M"],
-    seeds: Sequence[int],
-    counts: Sequence[int] = LABELS,
-    draws: int = DRAWS,
-) -> Float[np.ndarray, "K S"]:
-    """Accuracy of a linear probe that sees few labels of each class, for every seed: the mean over draws of those.
-
-    It is :func:`ssltheory.diagnostics.linear_probe_accuracy` with penalty 0.01, for all seeds and draws at once. Which
-    images are labelled depends on the seed and the draw alone.
-
-    Args:
-        z, z_test: codes of the images to draw from and of the test images.
-        labels, labels_test: their classes, a row for each seed or one row for all.
-        seeds: S numbers.
-        counts: K numbers of labels for each class.
-        draws: how many.
-    """
-    classes = np.unique(labels)
-    labels = np.broadcast_to(labels, z.shape[:2])
-    truth = np.searchsorted(classes, np.broadcast_to(labels_test, z_test.shape[:2]))[:, None]
-    found = []
-    for k in counts:
-        known = np.stack(
-            [
-                [code[_labelled(row, classes, k, seed, d)] for d in range(draws)]
-                for code, row, seed in zip(z, labels, seeds, strict=True)
-            ]
-        )  # (S, draws, k classes, n)
-        size = np.sqrt(np.square(known).sum(axis=-1).mean(axis=-1))[..., None, None]
-        size = np.where(size > 0, size, 1.0)
-        mean = known.mean(axis=2, keepdims=True)
-        centred, target = (known - mean) / size, np.repeat(np.eye(len(classes)), k, axis=0)
-        ridge = PENALTY * known.shape[2] * np.eye(known.shape[3])
-        transposed = np.swapaxes(centred, 2, 3)
-        weights = np.linalg.solve(transposed @ centred + ridge, transposed @ (target - target.mean(axis=0)))
-        guess = np.argmax((z_test[:, None] - mean) / size @ weights, axis=-1)
-        found.append((guess == truth).mean(axis=(1, 2)))
-    return np.array(found)
-
-
-def _labelled(labels: np.ndarray, classes: np.ndarray, count: int, seed: int, draw: int) -> np.ndarray:
-    rng = np.random.default_rng([seed, draw])
-    return np.concatenate([rng.choice(np.flatnonzero(labels == c), count, replace=False) for c in classes])
 
 
 def pixel_accuracy(
@@ -536,7 +488,7 @@ def pixel_accuracy(
     """Accuracy of the same probe on the raw pixels, with the same labelled images."""
     z, z_test = (v.flatten(2).double().cpu().numpy() for v in (data.clean, data.test))
     z, z_test = (np.broadcast_to(v, (len(seeds), *v.shape[1:])) for v in (z, z_test))
-    return few_label_accuracy(z, data.labels, z_test, data.test_labels, seeds, labels, draws)
+    return few_label_accuracy(z, data.labels, z_test, data.test_labels, seeds, labels, draws=draws, penalty=PENALTY)
 
 
 # --- the recorded sweep ---------------------------------------------------------------------------------------------

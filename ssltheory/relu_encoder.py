@@ -16,12 +16,15 @@ import argparse
 import time
 from itertools import pairwise, product
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from ssltheory import _validate
+from ssltheory.directpred import closed_form_predictor
+from ssltheory.eigenmodes import GRADIENTS, Gradient
+from ssltheory.flow import follow
 from ssltheory.moments import SecondMoments, gaussian_moments
 from ssltheory.records import progress, write_record
 
@@ -40,10 +43,6 @@ __all__ = [
     "start_weights",
     "toy_moments",
 ]
-
-Gradient = Literal["sg", "iso", "none", "wrong"]
-"""``"sg"``: predictor and target held; ``"iso"``: the same without the leading B; ``"none"``: both branches
-differentiated, B held; ``"wrong"``: only the target's."""
 
 SEEDS = (0, 1, 2, 3, 4)
 NOISE = 0.1
@@ -108,10 +107,7 @@ class _Views:
         )
 
     def predictor(self, W: np.ndarray, p: float) -> np.ndarray:
-        if p == 0:
-            return np.eye(len(W))
-        mu, V = np.linalg.eigh(self.second(W, "x", "x"))
-        return (V * np.clip(mu, 0.0, None) ** p) @ V.T
+        return closed_form_predictor(self.second(W, "x", "x"), p)
 
     def velocity(self, W: np.ndarray, p: float, gradient: str) -> np.ndarray:
         B, eye = self.predictor(W, p), np.eye(len(W))
@@ -178,8 +174,6 @@ def relu_flow(
 
     Raises ``ValueError`` as the field does, or where the integrator gives up.
     """
-    from scipy.integrate import solve_ivp
-
     W, p = _check(W, data, p, gradient)
     times = _validate.shaped("times", times, ("T",))
     views = _Views(data)
@@ -187,22 +181,14 @@ def relu_flow(
     def rate(t: float, flat: np.ndarray) -> np.ndarray:
         return views.velocity(flat.reshape(W.shape), p, gradient).ravel()
 
-    def left(t: float, flat: np.ndarray) -> float:
-        return float(np.linalg.norm(flat)) - 1e3
-
-    left.terminal = True  # type: ignore[attr-defined]
-    done = solve_ivp(
-        rate, (0.0, times[-1]), W.ravel(), method="LSODA", t_eval=times, events=left, rtol=rtol, atol=1e-4 * rtol
-    )
-    if done.status < 0:
+    options = {"rtol": rtol, "atol": 1e-4 * rtol, "norm_limit": 1e3}
+    done = follow(rate, W.ravel(), times, at_rest=lambda t, flat: 1.0, **options)
+    if done.end == "gave up":
         raise ValueError(f"the flow was not integrated: {done.message}")
-    t, path = np.asarray(done.t), np.asarray(done.y).T.reshape(-1, *W.shape)
-    if done.status == 1:
-        t = np.append(t, done.t_events[0])
-        path = np.concatenate([path, done.y_events[0].reshape(-1, *W.shape)])
+    path = done.states.reshape(-1, *W.shape)
     speed = float(np.linalg.norm(rate(0.0, path[-1].ravel())))
-    outcome = "diverged" if done.status == 1 else "at rest" if speed <= 1e-9 else "unfinished"
-    return ReluPath(t, path, _spectra(path), speed, outcome)
+    outcome = "diverged" if done.end == "diverged" else "at rest" if speed <= 1e-9 else "unfinished"
+    return ReluPath(done.t, path, _spectra(path), speed, outcome)
 
 
 def lone_signal(noise: float, noise_first: float = 0.0) -> float:
@@ -273,7 +259,7 @@ def cosine_velocity(
     ``"iso"`` leaves the leading B out of ``"sg"``. A pair with u = 0 or v = 0, where no unit is active, adds nothing.
     Raises ``ValueError`` for shapes or an unknown gradient.
     """
-    _validate.one_of("gradient", gradient, get_args(Gradient))
+    _validate.one_of("gradient", gradient, GRADIENTS)
     W = _validate.shaped("W", W, ("n", "m"))
     x = _validate.shaped("x", x, ("N", W.shape[1]))
     y, B = _validate.shaped("y", y, x.shape), _validate.shaped("B", B, (len(W), len(W)))
@@ -358,7 +344,7 @@ def cosine_path(
 
 
 def _check(W: np.ndarray, data: SecondMoments, p: float, gradient: str) -> tuple[np.ndarray, float]:
-    _validate.one_of("gradient", gradient, get_args(Gradient))
+    _validate.one_of("gradient", gradient, GRADIENTS)
     return _validate.shaped("W", W, ("n", data.m)), _validate.scalar("p", p, _validate.nonnegative)
 
 

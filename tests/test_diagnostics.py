@@ -10,6 +10,7 @@ from ssltheory.diagnostics import (
     center_norm,
     effective_rank,
     feature_spread,
+    few_label_accuracy,
     knn_accuracy,
     linear_probe_accuracy,
     participation_ratio,
@@ -205,3 +206,41 @@ def test_only_standardising_features_rescues_a_vanishing_direction():
 def test_bad_input_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_probe_of_many_seeds_is_the_probe_of_each(classes, shared):
+    rng = np.random.default_rng(classes)
+    rows = 1 if shared else 3
+    labels, labels_test = np.arange(classes * 9) % classes + 5, rng.integers(5, 5 + classes, 50)
+    labels, labels_test = np.tile(labels, (rows, 1)), np.tile(labels_test, (rows, 1))
+    z, z_test = 7 + rng.standard_normal((3, labels.shape[1], 6)), 7 + rng.standard_normal((3, 50, 6))
+    z += 0.5 * labels[..., None]
+    found = few_label_accuracy(z, labels, z_test, labels_test, [4, 5, 6], (1, 3), draws=2, penalty=0.01)
+    for s, seed in enumerate((4, 5, 6)):
+        own = 0 if shared else s
+        for j, k in enumerate((1, 3)):
+            scores = []
+            for draw in range(2):
+                g = np.random.default_rng([seed, draw])
+                chosen = [g.choice(np.flatnonzero(labels[own] == c), k, replace=False) for c in np.unique(labels)]
+                few = np.concatenate(chosen)
+                args = (z[s][few], labels[own][few], z_test[s], labels_test[own])
+                scores.append(linear_probe_accuracy(*args, penalty=0.01))
+            assert found[j, s] == pytest.approx(np.mean(scores), abs=1e-12)
+
+
+def test_codes_that_all_coincide_are_a_guess():
+    labels = np.arange(20)[None] % 4
+    z = np.ones((1, 20, 3))
+    found = few_label_accuracy(z, labels, z, labels, [0], (2,), draws=2, penalty=0.01)
+    assert found[0, 0] == 0.25
+
+
+def test_few_labels_are_refused_where_there_are_fewer():
+    z, labels = np.random.default_rng(0).standard_normal((2, 12, 3)), np.arange(12)[None] % 4
+    good = {"draws": 1, "penalty": 0.1}
+    for seeds, counts, options in (([0, 1], (4,), good), ([0], (1,), good), ([0, 1], (1,), good | {"penalty": -1})):
+        with pytest.raises(ValueError, match=r"class has only|seeds for|penalty"):
+            few_label_accuracy(z, labels, z, labels, seeds, counts, **options)

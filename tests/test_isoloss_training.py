@@ -10,7 +10,6 @@ torch = pytest.importorskip("torch")
 
 from ssltheory import isoloss_record  # noqa: E402
 from ssltheory import isoloss_training as it  # noqa: E402
-from ssltheory.diagnostics import linear_probe_accuracy  # noqa: E402
 from ssltheory.isoloss_record import read_sweep  # noqa: E402
 from ssltheory.isoloss_training import (  # noqa: E402
     Config,
@@ -338,32 +337,3 @@ def test_rate_and_decay_enter_by_their_product_where_only_the_direction_of_the_w
     other = train(replace(config, step=9 * config.step, lam=config.lam / 9, scale=3.0), digits, [3, 7], **SHORT)
     np.testing.assert_allclose(other.layers[0][0], 3 * one.layers[0][0], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(other.ratio, one.ratio, rtol=1e-9)
-
-
-@pytest.mark.parametrize("classes", [2, 4])
-@pytest.mark.parametrize("shared", [True, False])
-def test_the_probe_of_many_seeds_is_the_probe_of_each(classes, shared):
-    rng = np.random.default_rng(classes)
-    rows = 1 if shared else 3
-    labels, labels_test = np.arange(classes * 9) % classes + 5, rng.integers(5, 5 + classes, 50)
-    labels, labels_test = np.tile(labels, (rows, 1)), np.tile(labels_test, (rows, 1))
-    z, z_test = 7 + rng.standard_normal((3, labels.shape[1], 6)), 7 + rng.standard_normal((3, 50, 6))
-    z += 0.5 * labels[..., None]
-    found = it.few_label_accuracy(z, labels, z_test, labels_test, [4, 5, 6], (1, 3), 2)
-    for s, seed in enumerate((4, 5, 6)):
-        own = 0 if shared else s
-        for j, k in enumerate((1, 3)):
-            scores = []
-            for draw in range(2):
-                g = np.random.default_rng([seed, draw])
-                chosen = [g.choice(np.flatnonzero(labels[own] == c), k, replace=False) for c in np.unique(labels)]
-                few = np.concatenate(chosen)
-                args = (z[s][few], labels[own][few], z_test[s], labels_test[own])
-                scores.append(linear_probe_accuracy(*args, penalty=it.PENALTY))
-            assert found[j, s] == pytest.approx(np.mean(scores), abs=1e-12)
-
-
-def test_codes_that_all_coincide_are_a_guess():
-    labels = np.arange(20)[None] % 4
-    found = it.few_label_accuracy(np.ones((1, 20, 3)), labels, np.ones((1, 20, 3)), labels, [0], (2,), 2)
-    assert found[0, 0] == 0.25
