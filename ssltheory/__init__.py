@@ -40,6 +40,7 @@ _SUBMODULES = [
     *_MODULES,
     "basins",
     "beyond_scenes",
+    "contrast",
     "cosine",
     "curl",
     "curl_scenes",
@@ -61,6 +62,7 @@ _SUBMODULES = [
     "isoloss_training",
     "long_training",
     "nonlinearity",
+    "orthogonal_flow",
     "partial_scenes",
     "random_features",
     "realdata_scenes",
@@ -74,6 +76,7 @@ _SUBMODULES = [
     "stability",
     "stability_census",
     "stability_scenes",
+    "stiefel",
     "toy_simulation",
     "two_layer",
 ]

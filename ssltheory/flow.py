@@ -122,12 +122,14 @@ def follow(
     rtol: float,
     atol: float,
     norm_limit: float,
+    method: Literal["LSODA", "DOP853"] = "LSODA",
 ) -> Path:
-    """Integrate a flat state by LSODA from time 0 to ``times[-1]``, and stop where it leaves a ball or comes to rest.
+    """Integrate a flat state from time 0 to ``times[-1]``, and stop where it leaves a ball or comes to rest.
 
     The states at ``times`` are kept, and the one at which it stopped: where the norm has reached ``norm_limit``, or
     where ``at_rest`` falls through zero (rising, it does not count: the state may be leaving a saddle). A start beyond
-    the limit is the caller's to refuse.
+    the limit is the caller's to refuse. ``"LSODA"`` takes stiff problems; ``"DOP853"`` stores no Jacobian, for states
+    of many numbers.
     """
     from scipy.integrate import solve_ivp
 
@@ -145,7 +147,7 @@ def follow(
             velocity,
             (0.0, times[-1]),
             start,
-            method="LSODA",
+            method=method,
             t_eval=times,
             events=[diverged, rest],
             rtol=rtol,

@@ -181,8 +181,8 @@ def relu_flow(
     def rate(t: float, flat: np.ndarray) -> np.ndarray:
         return views.velocity(flat.reshape(W.shape), p, gradient).ravel()
 
-    options = {"rtol": rtol, "atol": 1e-4 * rtol, "norm_limit": 1e3}
-    done = follow(rate, W.ravel(), times, at_rest=lambda t, flat: 1.0, **options)
+    limits = {"rtol": rtol, "atol": 1e-4 * rtol, "norm_limit": 1e3}
+    done = follow(rate, W.ravel(), times, at_rest=lambda t, flat: 1.0, method="LSODA", **limits)
     if done.end == "gave up":
         raise ValueError(f"the flow was not integrated: {done.message}")
     path = done.states.reshape(-1, *W.shape)
