@@ -40,6 +40,7 @@ _SUBMODULES = [
     *_MODULES,
     "basins",
     "beyond_scenes",
+    "collapse_scenes",
     "contrast",
     "cosine",
     "curl",
@@ -56,6 +57,7 @@ _SUBMODULES = [
     "equilibria_scenes",
     "figures",
     "images",
+    "infonce",
     "isoloss",
     "isoloss_record",
     "isoloss_scenes",
@@ -77,8 +79,10 @@ _SUBMODULES = [
     "stability_census",
     "stability_scenes",
     "stiefel",
+    "tangent_kernel",
     "toy_simulation",
     "two_layer",
+    "unconstrained",
 ]
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

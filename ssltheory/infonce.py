@@ -1,0 +1,127 @@
+r"""Contrastive losses that compare an anchor with many negatives, for linear codes f(x) = q^T x.
+
+    InfoNCE    L = mean_i [ -f(x_i) . f(x_i^+) + log mean_j exp f(x_i) . f(x_j^-) ]        (temperature 1)
+    spectral   L = -2 mean_i f(x_i) . f(x_i^+) + mean_ij (f(x_i) . f(x_j^-))^2
+
+Every loss of S = q q^T alone has the flow q' = -2 Gamma(q) q, with one matrix for all components of the code. For
+InfoNCE it is the contrast matrix of the triples whose negative is the mean of all negatives with their softmax weights.
+
+Sources: van den Oord, Li, Vinyals (arXiv 1807.03748); HaoChen et al. (arXiv 2106.04156). The Gaussian closed form and
+its identity with the spectral loss are ours.
+"""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from ssltheory import _validate
+from ssltheory.contrast import contrast_matrix
+from ssltheory.flow import follow, sample_times
+from ssltheory.trajectory import Outcome
+
+__all__ = ["Loss", "gaussian_infonce", "limit_gram", "many_negatives", "many_negatives_flow"]
+
+Loss = Literal["infonce", "spectral"]
+
+
+def many_negatives(
+    q: Float[np.ndarray, "m n"],
+    x: Float[np.ndarray, "N m"],
+    positive: Float[np.ndarray, "N m"],
+    negative: Float[np.ndarray, "M m"],
+    *,
+    loss: Loss = "infonce",
+) -> tuple[float, Float[np.ndarray, "m m"]]:
+    """The loss on samples and its matrix Gamma(q): the gradient by q is 2 Gamma(q) q.
+
+    All M negatives serve every anchor. Raises ``ValueError`` for shapes that do not fit or another loss.
+    """
+    _validate.one_of("loss", loss, get_args(Loss))
+    x = _validate.shaped("x", x, ("N", "m"))
+    positive = _validate.shaped("positive", positive, x.shape)
+    negative = _validate.shaped("negative", negative, ("M", x.shape[1]))
+    q = _validate.shaped("q", q, (x.shape[1], "n"))
+    code = x @ q
+    agree = float(np.mean(np.sum(code * (positive @ q), axis=1)))
+    scores = code @ (negative @ q).T
+    if loss == "spectral":
+        pull = contrast_matrix(x, 2 * positive, 2 * (scores @ negative) / len(negative))
+        return float(np.mean(scores**2)) - 2 * agree, pull
+    top = scores.max(axis=1, keepdims=True)
+    weights = np.exp(scores - top)
+    total = weights.mean(axis=1, keepdims=True)
+    value = float(np.mean(np.log(total) + top)) - agree
+    return value, contrast_matrix(x, positive, weights @ negative / (len(negative) * total))
+
+
+def gaussian_infonce(
+    q: Float[np.ndarray, "m n"], X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"]
+) -> tuple[float, Float[np.ndarray, "m m"]]:
+    r"""InfoNCE for centred Gaussian views and infinitely many negatives, and its matrix Gamma(q).
+
+    .. math:: L = -\operatorname{tr}(q^\top Y q) + \tfrac12 \operatorname{tr}\bigl((q^\top X q)^2\bigr), \qquad
+              \Gamma(q) = -\tfrac12 (Y + Y^\top) + X q q^\top X
+
+    with X the second moment of a view and Y that of the two. It is half the spectral loss, of views of any law. Raises
+    ``ValueError`` for shapes that do not fit. Ours.
+    """
+    X = _validate.symmetric("X", _validate.shaped("X", X, ("m", "m")))
+    Y = _validate.shaped("Y", Y, X.shape)
+    q = _validate.shaped("q", q, (len(X), "n"))
+    moved = X @ q
+    gram = q.T @ moved
+    value = -float(np.sum(q * (Y @ q))) + float(np.sum(gram * gram)) / 2
+    return value, moved @ moved.T - (Y + Y.T) / 2
+
+
+def limit_gram(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"], n: int) -> Float[np.ndarray, "m m"]:
+    r"""S = q q^T at the minimum of :func:`gaussian_infonce` for codes of n numbers, which almost every start reaches.
+
+    .. math:: X^{1/2} S X^{1/2} = \sum_{k \le n,\; y_k > 0} y_k\, w_k w_k^\top
+
+    with y_1 >= y_2 >= ... the eigenvalues of the symmetric part of X^{-1/2} Y X^{-1/2} and w_k its eigenvectors. Its
+    rank is the smaller of n and the number of positive y_k. Raises ``ValueError`` for shapes, n < 1, or an X that is
+    not positive definite. Ours.
+    """
+    X = _validate.positive_definite("X", _validate.shaped("X", X, ("m", "m")))
+    Y, n = _validate.shaped("Y", Y, X.shape), _validate.count("n", n)
+    values, V = np.linalg.eigh(X)
+    whiten = (V / np.sqrt(values)) @ V.T
+    inner = whiten @ (Y + Y.T) @ whiten / 2
+    y, W = np.linalg.eigh((inner + inner.T) / 2)
+    y, W = y[::-1][:n], W[:, ::-1][:, :n]
+    back = whiten @ W
+    return (back * np.clip(y, 0, None)) @ back.T
+
+
+def many_negatives_flow(
+    matrix: Callable[[np.ndarray], Float[np.ndarray, "m m"]],
+    q: Float[np.ndarray, "m n"],
+    *,
+    duration: float,
+    samples: int | Float[np.ndarray, " T"] = 201,
+    speed_tol: float | None = None,
+    rtol: float = 1e-9,
+) -> tuple[Float[np.ndarray, " T"], Float[np.ndarray, "T m n"], Outcome]:
+    """Integrate q' = -2 Gamma(q) q, with ``matrix`` giving Gamma(q); times, states, and whether it came to rest.
+
+    Converged: the norm of the velocity fell to ``speed_tol``. Raises ``ValueError`` for a q that is no matrix, and for
+    numbers that are not positive.
+    """
+    q = _validate.shaped("q", q, ("m", "n"))
+    duration, rtol = (_validate.scalar(k, v, _validate.positive) for k, v in (("duration", duration), ("rtol", rtol)))
+    tol = None if speed_tol is None else _validate.scalar("speed_tol", speed_tol, _validate.positive)
+
+    def velocity(t: float, flat: np.ndarray) -> np.ndarray:
+        state = flat.reshape(q.shape)
+        return (-2 * matrix(state) @ state).ravel()
+
+    def at_rest(t: float, flat: np.ndarray) -> float:
+        return 1.0 if tol is None else float(np.log(max(float(np.linalg.norm(velocity(t, flat))), 1e-300) / tol))
+
+    times = sample_times(samples, duration)
+    path = follow(velocity, q.ravel(), times, at_rest=at_rest, rtol=rtol, atol=rtol * 1e-3, norm_limit=1e6)
+    ends = {"diverged": Outcome.DIVERGED, "at rest": Outcome.CONVERGED}
+    return path.t, path.states.reshape(-1, *q.shape), ends.get(path.end, Outcome.UNFINISHED)
