@@ -4,6 +4,9 @@ nbval on its own compares little: it passes a cell that was never run and skips 
 its kind, its mime types, its words exactly, and each floating-point number within a tolerance. Pictures (PNG, JPEG)
 are not compared, since they differ from one machine's fonts to another's: the data they plot are tested instead.
 
+An error that a claim bounds (a check "at most 1e-6" or less) is what rounding leaves, and no two processors leave the
+same: it may be up to ten times larger or smaller, within its bound.
+
 A cell may loosen its tolerance, and must say why: ``nbval: {rtol: 1.0e-3, reason: "a stochastic sum in threads"}``.
 """
 
@@ -15,7 +18,8 @@ import os
 import platform
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -31,6 +35,9 @@ _start_kernel = getattr(IPyNbFile, "setup", None)
 
 KERNEL_ENVIRONMENT = {"SSLTHEORY_OUTPUT": "published", "OMP_NUM_THREADS": "1"}
 PICTURES = ("image/png", "image/jpeg")
+CLAIM = "application/vnd.ssltheory.claim+json"
+ERROR_BOUND = 1e-6
+ERROR_FACTOR = 10.0
 EMBEDDED_PICTURE = re.compile(r"data:image/(?:png|jpeg);base64,[A-Za-z0-9+/=\s]+")
 # The data of an explorer are a drawing whose numbers are rounded to four digits; a rounding may fall either way.
 DRAWING = re.compile(r"(<script[^>]*application/json[^>]*>)(.*?)(</script>)", re.DOTALL)
@@ -42,10 +49,11 @@ FLOAT = re.compile(
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Two floats agree if they differ by at most ``max(atol, rtol * the larger)``."""
+    """Two floats agree if they differ by at most ``max(atol, rtol * the larger)``, or are a pair of ``errors``."""
 
     rtol: float = 1e-6
     atol: float = 1e-9
+    errors: tuple[tuple[float, float], ...] = ()
 
     def agree(self, a: float, b: float) -> bool:
         """Compare two numbers; a NaN agrees with a NaN only, an infinity with the same infinity only."""
@@ -53,7 +61,10 @@ class Tolerance:
             return math.isnan(a) and math.isnan(b)
         if math.isinf(a) or math.isinf(b):
             return a == b
-        return abs(a - b) <= max(self.atol, self.rtol * max(abs(a), abs(b)))
+        if abs(a - b) <= max(self.atol, self.rtol * max(abs(a), abs(b))):
+            return True
+        # A badge shows four digits of an error.
+        return any(all(map(partial(math.isclose, rel_tol=1e-3), (a, b), pair)) for pair in self.errors)
 
 
 DRAWN = Tolerance(rtol=2e-3, atol=1e-6)
@@ -174,9 +185,23 @@ def _one(number: int, old: Any, new: Any, tolerance: Tolerance) -> Iterator[str]
     yield from _json_differences(f"{where}, metadata", kept[0], kept[1], tolerance)
 
 
+def errors_of(published: Sequence[Any], computed: Sequence[Any]) -> Iterator[tuple[float, float]]:
+    """The errors that the claims of a cell bound, published and computed, where both are of one size."""
+    for old, new in zip(published, computed, strict=False):
+        was, now = (output.get("data", {}).get(CLAIM, {}).get("checks", ()) for output in (old, new))
+        for a, b in zip(was, now, strict=False):
+            same = all(a[key] == b[key] for key in ("name", "relation", "bound"))
+            if not same or a["relation"] != "at_most" or not 0 < a["bound"] <= ERROR_BOUND:
+                continue
+            p, c = float(a["value"]), float(b["value"])
+            low, high = sorted(max(value, Tolerance.atol) for value in (p, c))
+            if min(p, c) >= 0 and max(p, c) <= a["bound"] and high <= ERROR_FACTOR * low:
+                yield p, c
+
+
 def differences(published: Sequence[Any], computed: Sequence[Any], tolerance: Tolerance | None = None) -> list[str]:
     """Say in words how the computed outputs of a cell differ from the published ones; an empty list if they agree."""
-    tolerance = tolerance or Tolerance()
+    tolerance = replace(tolerance or Tolerance(), errors=tuple(errors_of(published, computed)))
     found = []
     if len(published) != len(computed):
         kinds = [[o["output_type"] for o in outputs] for outputs in (published, computed)]

@@ -317,6 +317,41 @@ def test_a_cell_may_loosen_its_tolerance_with_a_reason():
             comparison.tolerance_of({"nbval": bad})
 
 
+def measured(value, bound=1e-6, relation="at_most"):
+    """Make the outputs of a claim's cell: its record and badge, and the value as it is glued."""
+    check = {"name": "gap", "value": value, "relation": relation, "bound": bound, "passed": value <= bound}
+    record = {"application/vnd.ssltheory.claim+json": {"id": "sample", "checks": [check]}}
+    badge = {"text/plain": f"sample: reproduced (gap {value:.3e} ≤ 1e-06)", "text/html": f"<b>{value:.3e}</b>"}
+    glued = {"application/papermill.record/text/plain": repr(value)}
+    return [nbformat.v4.new_output("display_data", data=data) for data in (record | badge, glued)]
+
+
+@pytest.mark.parametrize(("old", "new"), [(3.386e-9, 1.3481e-8), (9.69381e-8, 1.00239e-7), (1e-12, 8e-9), (0.0, 5e-9)])
+def test_an_error_that_a_claim_bounds_may_change_within_its_size(old, new):
+    differences = sys.modules["conftest_of_notebooks"].differences
+    assert differences(measured(old), measured(new)) == []
+    assert differences(measured(new), measured(old)) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (measured(2e-8), measured(3e-7)),  # more than ten times larger
+        (measured(1e-12), measured(2e-8)),
+        (measured(4e-7), measured(2e-6)),  # beyond its bound
+        (measured(4e-7), measured(-4e-7)),
+        (measured(1e-7), measured(2e-7, bound=1e-7)),
+        (measured(1e-7, relation="at_least"), measured(2e-7, relation="at_least")),
+        (measured(2e-5, bound=1e-4), measured(3e-5, bound=1e-4)),  # a quantity, not an error
+        (measured(1e-7), [measured(2e-7)[0], measured(3e-7)[1]]),  # glued is another number than the claim's
+        (measured(1e-7), [measured(2e-7)[0], measured(1.5e-7)[1]]),
+        ([*measured(1e-7), printed("slope 0.51")], [*measured(2e-7), printed("slope 0.52")]),
+    ],
+)
+def test_any_other_change_of_a_claim_is_a_difference(old, new):
+    assert sys.modules["conftest_of_notebooks"].differences(old, new)
+
+
 def judge(folder, notebook):
     """Let nbval, with the book's comparison, judge a notebook in a process of its own."""
     path = folder / "sample.ipynb"
