@@ -523,7 +523,9 @@ def _describe(S: np.ndarray, X: np.ndarray, Y: np.ndarray, lam: float, expected:
             f"{len(S)} distinct solutions found where a generic problem has {expected}: this problem has multiple"
             " solutions, a continuum of them or solutions at infinity, or lies too near to such a one"
         )
-    order = np.lexsort((S[:, 0, 0].real, ~real))
+    # By entries rounded: mirrored solutions share some of them, and rounding must not decide their order.
+    flat = S.reshape(len(S), -1) / np.max(norms, initial=1e-300)
+    order = np.lexsort((*np.round(np.hstack([flat.real, flat.imag]), 9).T[::-1], ~real))
     return Solutions(S[order], residuals[order], real[order], positive[order], separation, expected, message)
 
 
