@@ -1,5 +1,7 @@
-"""Images from a folder or from the binary files of CIFAR-10, and random views of them. Nothing is downloaded."""
+"""Images from a folder or from the files of CIFAR-10 or MNIST, and random views of them. Nothing is downloaded."""
 
+import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +9,14 @@ from jaxtyping import Float, Int
 
 from ssltheory import _validate
 
-__all__ = ["SUFFIXES", "load_cifar10", "load_folder", "random_views"]
+__all__ = ["SUFFIXES", "load_cifar10", "load_folder", "load_mnist", "random_views"]
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Names of files that are read as images end in one of these, in small or capital letters."""
 
 _RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue plane
+_MNIST = (("train-images", "idx3"), ("train-labels", "idx1"), ("t10k-images", "idx3"), ("t10k-labels", "idx1"))
+_MAGIC = {"idx3": 2051, "idx1": 2049}
 
 
 def load_folder(
@@ -74,6 +78,60 @@ def load_cifar10(
         raise ValueError(f"{root} does not hold data_batch_1.bin, ... and test_batch.bin (the binary version){hint}")
     images, labels = zip(*map(_read_batch, training), strict=True)
     return np.concatenate(images), np.concatenate(labels), *_read_batch(test)
+
+
+def load_mnist(
+    path: str | Path,
+) -> tuple[Float[np.ndarray, "N 28 28"], Int[np.ndarray, " N"], Float[np.ndarray, "M 28 28"], Int[np.ndarray, " M"]]:
+    """Read MNIST's four files: training images in [0, 1] and labels, then the same for the test images.
+
+    The folder holds train-images-idx3-ubyte, train-labels-idx1-ubyte and the two that begin with t10k, each as it is or
+    compressed, with .gz behind its name. Copies that write a dot for the hyphen before idx are read too.
+
+    Raises ``ValueError`` for a path that is no folder, missing files, which it names, a file that is not what its name
+    says (magic number, sizes, length, damaged compression), or labels above 9 or of another number than the images.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise ValueError(f"path: there is no folder {root}")
+    found, missing = [], []
+    for stem, kind in _MNIST:
+        names = [f"{stem}{mark}{kind}-ubyte{end}" for mark in "-." for end in ("", ".gz")]
+        here = [root / name for name in names if (root / name).is_file()]
+        found.extend(here[:1])
+        missing.extend([] if here else [names[0]])
+    if missing:
+        raise ValueError(f"{root} lacks {', '.join(missing)} (or the same with .gz)")
+    images, labels, test, test_labels = (
+        _read_idx(file, _MAGIC[kind]) for file, (_, kind) in zip(found, _MNIST, strict=True)
+    )
+    for pictures, numbers, file in ((images, labels, found[1]), (test, test_labels, found[3])):
+        if len(pictures) != len(numbers):
+            raise ValueError(f"{file} has {len(numbers)} labels for {len(pictures)} images")
+        if numbers.max() > 9:
+            raise ValueError(f"{file} has a label {numbers.max()}; need 0 to 9")
+    pixels = [np.ascontiguousarray(a, dtype=np.float32) / 255 for a in (images, test)]
+    return pixels[0], labels.astype(np.int64), pixels[1], test_labels.astype(np.int64)
+
+
+def _read_idx(file: Path, magic: int) -> np.ndarray:
+    """The bytes of a file of MNIST: a magic number whose last byte counts the dimensions, their sizes, the entries."""
+    try:
+        raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    except (OSError, EOFError, zlib.error) as problem:
+        raise ValueError(f"{file} is not a whole gzip file: {problem}") from None
+    head = 4 * (1 + magic % 256)
+    if len(raw) < head:
+        raise ValueError(f"{file} has {len(raw)} bytes; need a head of {head}")
+    first, *sizes = (int(v) for v in np.frombuffer(raw, dtype=">u4", count=head // 4))
+    if first != magic:
+        raise ValueError(f"{file} begins with {first}; need the magic number {magic}")
+    if sizes[1:] not in ([], [28, 28]) or not sizes[0]:
+        raise ValueError(f"{file} says it holds {' x '.join(map(str, sizes))} entries; need N >= 1 and 28 x 28 pixels")
+    entries = np.frombuffer(raw, dtype=np.uint8, offset=head)
+    if entries.size != np.prod(sizes, dtype=object):
+        raise ValueError(f"{file} has {entries.size} bytes after its head; need {' x '.join(map(str, sizes))}")
+    return entries.reshape(sizes)
 
 
 def _read_batch(file: Path) -> tuple[np.ndarray, np.ndarray]:

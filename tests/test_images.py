@@ -1,12 +1,14 @@
 """Images from folders and binary files, made here; and the laws of the random views."""
 
+import gzip
 import pickle
+import struct
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ssltheory.images import load_cifar10, load_folder, random_views
+from ssltheory.images import load_cifar10, load_folder, load_mnist, random_views
 
 
 def make_folder(root, count=3, size=(10, 8), classes=("cat", "dog")):
@@ -145,3 +147,64 @@ def test_bad_amplitudes_are_refused(bad):
 def test_bad_shapes_are_refused(shape):
     with pytest.raises(ValueError, match=r"images (has|have) shape"):
         random_views(np.zeros(shape), np.random.default_rng(0))
+
+
+def make_mnist(root, counts=(7, 4), compressed=(False, False, True, True), mark="-"):
+    rng = np.random.default_rng(0)
+    root.mkdir(exist_ok=True)
+    made = []
+    for stem, count, packed in zip(("train", "t10k"), counts, (compressed[:2], compressed[2:]), strict=True):
+        images = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        labels = rng.integers(0, 10, count, dtype=np.uint8)
+        for kind, head, body, gz in (
+            ("images", struct.pack(">4I", 2051, count, 28, 28), images, packed[0]),
+            ("labels", struct.pack(">2I", 2049, count), labels, packed[1]),
+        ):
+            raw = head + body.tobytes()
+            name = f"{stem}-{kind}{mark}idx{3 if kind == 'images' else 1}-ubyte" + (".gz" if gz else "")
+            (root / name).write_bytes(gzip.compress(raw) if gz else raw)
+        made += [images, labels]
+    return made
+
+
+@pytest.mark.parametrize("mark", ["-", "."])
+def test_mnist_is_read_byte_for_byte_compressed_or_not(tmp_path, mark):
+    images, labels, test, test_labels = make_mnist(tmp_path, mark=mark)
+    found = load_mnist(tmp_path)
+    assert [a.dtype for a in found] == [np.float32, np.int64] * 2
+    np.testing.assert_array_equal(np.round(found[0] * 255), images)
+    np.testing.assert_array_equal(found[1], labels)
+    np.testing.assert_array_equal(np.round(found[2] * 255), test)
+    np.testing.assert_array_equal(found[3], test_labels)
+
+
+def test_bad_files_of_mnist_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no folder"):
+        load_mnist(tmp_path / "none")
+    with pytest.raises(ValueError, match="lacks train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images"):
+        load_mnist(tmp_path)
+    make_mnist(tmp_path)
+    images, labels = tmp_path / "train-images-idx3-ubyte", tmp_path / "train-labels-idx1-ubyte"
+    test = tmp_path / "t10k-images-idx3-ubyte.gz"
+    good = {file: file.read_bytes() for file in (images, labels, test)}
+
+    def refused(file, raw, words):
+        file.write_bytes(raw)
+        with pytest.raises(ValueError, match=words):
+            load_mnist(tmp_path)
+        file.write_bytes(good[file])
+
+    refused(images, good[labels] + bytes(9), "begins with 2049; need the magic number 2051")
+    refused(images, good[images][:-1], "5487 bytes after its head; need 7 x 28 x 28")
+    refused(images, good[images] + b"x", "5489 bytes after its head")
+    refused(images, b"", "has 0 bytes; need a head of 16")
+    refused(images, struct.pack(">4I", 2051, 7, 14, 56) + good[images][16:], "need N >= 1 and 28 x 28")
+    refused(images, struct.pack(">4I", 2051, 0, 28, 28), "need N >= 1")
+    refused(labels, struct.pack(">2I", 2049, 6) + good[labels][8:14], "has 6 labels for 7 images")
+    refused(labels, good[labels][:-1] + b"\x0a", "has a label 10")
+    refused(test, good[test][:-20], "not a whole gzip file")
+    refused(test, b"plain", "not a whole gzip file")
+    load_mnist(tmp_path)
+    labels.unlink()
+    with pytest.raises(ValueError, match="lacks train-labels-idx1-ubyte"):
+        load_mnist(tmp_path)
