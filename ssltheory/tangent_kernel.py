@@ -151,8 +151,8 @@ def departure(
     shortened in the proportion in which the kernel grows; ``rate`` is the largest growth rate at the start. For each
     threshold: ``time`` (where the change passes it, between two steps by interpolation of its logarithm), and at the
     end of that step ``ratio``, second over first singular value of the codes of all views, ``off``, the off-diagonal
-    share of the kernel, ``growth``, the size of the codes over that at the start. The kernel is watched on every
-    (P / ``probes``)-th view.
+    share of the kernel, ``growth``, the size of the codes over that at the start, ``loss``, and ``weights``, the sum of
+    their squares. The kernel is watched on every (P / ``probes``)-th view.
 
     Raises ``ValueError`` for shapes that do not fit, numbers that are not positive, or thresholds that do not ascend.
     """
@@ -197,6 +197,8 @@ def departure(
                     "ratio": float(sigma[1] / sigma[0]),
                     "off": float(off_diagonal_share(blocks)),
                     "growth": float(np.linalg.norm(codes) / begin),
+                    "loss": float(np.sum(codes * (B @ codes))),
+                    "weights": float(np.sum(a * a) + np.sum(b * b)),
                 }
             )
             goals.pop(0)
@@ -219,7 +221,9 @@ def train_one(law: Law, activation: Activation, h: int, seed: int, n: int = 3) -
     mean = np.trace(K, axis1=0, axis2=1) / n
     rates = negative_rates(mean, B)
     events = departure(W1, W2, views, B, activation, scale, thresholds=THRESHOLDS[activation], rate=-2 * rates[0])
-    start = {"off": float(off_diagonal_share(K)), "rates": [float(-2 * r) for r in rates[:2]]}
+    start: dict[str, Any] = {"off": float(off_diagonal_share(K)), "rates": [float(-2 * r) for r in rates[:2]]}
+    sigma = np.linalg.svd(network_codes(W1, W2, views, activation, scale), compute_uv=False)
+    start["ratio"] = float(sigma[1] / sigma[0])
     return {"law": law, "activation": activation, "h": h, "seed": seed, **start, "events": events}
 
 

@@ -81,3 +81,12 @@ def test_the_record_can_be_made_again():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_of_a_homogeneous_network_loss_over_squared_weights_only_falls():
+    # <W, grad L> = 4 L, so d/dt (-L / |W|^4) >= 0 once the loss is negative: infinity is reached in finite time.
+    for row in read_record("tangent_kernel").data:
+        if row["activation"] == "relu":
+            quotients = [e["loss"] / e["weights"] ** 2 for e in row["events"]]
+            assert quotients[-1] < 0
+            assert quotients == sorted(quotients, reverse=True)
