@@ -24,7 +24,7 @@ from jaxtyping import Float
 
 from ssltheory import _validate
 from ssltheory.contrast import contrast_matrix, digit_triples, moon_triples, sorted_eigen
-from ssltheory.orthogonal_flow import random_network
+from ssltheory.orthogonal_flow import flow_velocity, random_network
 from ssltheory.records import progress, write_record
 from ssltheory.stiefel import Tangent, polar_factor, tangent_part
 
@@ -32,6 +32,7 @@ __all__ = [
     "Activation",
     "Trained",
     "activate",
+    "bound_ratios",
     "coordinate_moment",
     "exponent",
     "gap_mean_square",
@@ -260,6 +261,51 @@ def shrunk_code(
     _, vectors = sorted_eigen(contrast_matrix(*(stretched(y) for y in views)))
     v = vectors[:, 0] * np.sign(vectors[np.flatnonzero(vectors[:, 0])[0], 0])
     return stretched(_validate.shaped("x", x, ("M", len(v)))) @ v
+
+
+def bound_ratios(
+    W1: Float[np.ndarray, "h m"],
+    W2: Float[np.ndarray, "h n"],
+    views: tuple[Float[np.ndarray, "N m"], Float[np.ndarray, "N m"], Float[np.ndarray, "N m"]],
+    activation: Activation,
+    tangent: Tangent,
+) -> dict[str, float]:
+    r"""How much of each of the chapter's four bounds a network uses: numbers that the lemma says are at most 1.
+
+    With p = W_1^T W_2, the remainder e(x) = f(x) - p^T x, the largest row rho of the weights, R the longest view,
+    ||f|| the sum of the means of |f| over the three kinds of views, and eps the largest |phi' - 1| on [-R rho, R rho]:
+
+    .. math:: \|f\| \le 3R|p| + \|e\|, \quad |\mathrm{row}'| \le 8 R \rho \|f\|, \quad
+              |e(x)'| \le 16\, \varepsilon R |x|\, \|f\|, \quad |p' - F(p)| \le 8R\, (\varepsilon \|f\| + \|e\|)
+
+    where the weights follow the projected gradients of ``tangent`` and F is the flow of the linear network. Keys
+    ``"output"``, ``"rows"``, ``"remainder"``, ``"drift"``. Raises ``ValueError`` as :func:`nonlinear_gradients`, and if
+    eps exceeds 1, where the lemma says nothing. Ours.
+    """
+    G1, G2, _ = nonlinear_gradients(W1, W2, views, activation)
+    longest = max(np.linalg.norm(v, axis=-1).max() for v in views)
+    rho = float(max(row_size(W1), row_size(W2)))
+    eps = np.abs(activate(activation, np.linspace(-longest * rho, longest * rho, 2001))[1] - 1).max()
+    if eps > 1:
+        raise ValueError(f"the slope of the activation differs from 1 by {eps:.3g} on the inputs seen; need at most 1")
+    V1, V2 = -tangent_part(W1, G1, tangent), -tangent_part(W2, G2, tangent)
+    p = W1.T @ W2
+    network = Trained(W1, W2, np.zeros(()), activation)
+
+    def norm(code: Callable[[np.ndarray], np.ndarray]) -> float:
+        return float(sum(np.linalg.norm(code(v), axis=-1).mean() for v in views))
+
+    f, e = norm(network.codes), norm(lambda v: network.codes(v) - v @ p)
+    x = np.concatenate(views)
+    value, slope = activate(activation, W1 @ x.T)
+    rate = np.linalg.norm(V2.T @ (value - W1 @ x.T) + W2.T @ ((slope - 1) * (V1 @ x.T)), axis=0)
+    drift = V1.T @ W2 + W1.T @ V2 - flow_velocity(p, contrast_matrix(*views), tangent)
+    return {
+        "output": f / (3 * longest * float(np.linalg.norm(p, 2)) + e),
+        "rows": float(max(row_size(V1), row_size(V2))) / (8 * longest * rho * f),
+        "remainder": float((rate / (16 * eps * longest * np.linalg.norm(x, axis=-1) * f)).max()),
+        "drift": float(np.linalg.norm(drift)) / (8 * longest * (eps * f + e)),
+    }
 
 
 def exponent(widths: Sequence[int], gaps: Float[np.ndarray, "K S"]) -> tuple[float, tuple[float, float]]:

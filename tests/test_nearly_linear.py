@@ -9,6 +9,7 @@ from ssltheory.contrast import contrast_matrix
 from ssltheory.nearly_linear import (
     Trained,
     activate,
+    bound_ratios,
     coordinate_moment,
     exponent,
     gap_mean_square,
@@ -139,6 +140,19 @@ def test_the_inequalities_behind_the_theorem(seed, h, omega):
     value, slope = activate("tanh", W1 @ x.T)
     rate = V2.T @ (value - W1 @ x.T) + W2.T @ ((slope - 1) * (V1 @ x.T))
     assert (np.linalg.norm(rate, axis=0) <= 16 * eps * R * b * np.linalg.norm(x, axis=1) + 1e-12).all()
+
+
+@pytest.mark.parametrize("name", ["tanh", "softplus", "centred"])
+@pytest.mark.parametrize("tangent", ["grassmann", "embedded", "canonical"])
+def test_no_network_exceeds_the_bounds_of_the_lemma(name, tangent):
+    views = triples(9, m=2)
+    W1, W2 = random_network(np.random.default_rng(1), 200, 2, 2)
+    for steps in (0, 3, 10, 60):
+        run = train_network(W1, W2, views, name, step=0.05, steps=steps)
+        ratios = bound_ratios(run.W1, run.W2, views, name, tangent)
+        assert all(0 <= r <= 1 for r in ratios.values()), ratios
+    with pytest.raises(ValueError, match="need at most 1"):
+        bound_ratios(*nl.localised_network(3, 2, 1), triples(0, m=2), "steepening", tangent)
 
 
 def test_rows_of_uniform_frames_obey_their_bound():
