@@ -56,7 +56,7 @@ def region_scene(allowed: str, spectrum: str) -> Scene:
         items.append(Line(*edge, color="student", width=4.0, label="allowed"))
     else:
         items.append(Points([1], [1], color="student", size=15, hollow=True, label="allowed"))
-    s1, s2 = _candidates(allowed)
+    s1, s2 = np.unique(np.round(_candidates(allowed), 12), axis=1)
     loss = gamma[0] * s1**2 + gamma[1] * s2**2
     best = loss < loss.min() + 1e-9
     items.append(Points(s1[best], s2[best], color="outer", size=9, label="least loss"))
