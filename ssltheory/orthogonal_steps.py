@@ -22,11 +22,13 @@ __all__ = [
     "Form",
     "activate",
     "count_products",
+    "decay_factors",
     "euler_steps",
     "exact_steps",
     "network_steps",
     "products_per_step",
     "sampled_steps",
+    "steps_to_end",
 ]
 
 Form = Literal["euler", "exact", "network", "network, thin", "samples", "nonlinear samples"]
@@ -168,6 +170,60 @@ def activate(pre: Float[np.ndarray, "..."], activation: Activation) -> Float[np.
     if activation == "linear":
         return pre
     return np.tanh(pre) if activation == "tanh" else np.maximum(pre, 0.0)
+
+
+def steps_to_end(
+    q: Float[np.ndarray, "m n"],
+    gamma: Float[np.ndarray, " m"],
+    step: float,
+    form: Literal["exact", "euler"],
+    *,
+    tol: float = 1e-3,
+    most: int = 600,
+) -> int | None:
+    """After how many steps q q^T is within ``tol`` of the projection on the n most negative eigenvectors, by entry.
+
+    None if it is not after ``most`` steps, or if q has grown beyond all networks before. Raises ``ValueError`` as
+    :func:`euler_steps`, and for another form.
+    """
+    _validate.one_of("form", form, ("exact", "euler"))
+    move = exact_steps if form == "exact" else euler_steps
+    q = move(q, gamma, np.asarray(step), 0)
+    end = np.diag((np.arange(len(q)) < q.shape[1]).astype(float))
+    for k in range(_validate.count("most", most)):
+        if np.abs(q @ q.T - end).max() < tol:
+            return k
+        q = move(q, gamma, np.asarray(step), 1)
+        if not np.linalg.norm(q) < 10 * np.sqrt(q.shape[1]):
+            return None
+    return None
+
+
+def decay_factors(
+    gamma: Float[np.ndarray, " m"], n: int, step: float, form: Literal["exact", "euler"]
+) -> tuple[Float[np.ndarray, "k n"], Float[np.ndarray, "n n"]]:
+    r"""By what one step multiplies a small deviation from the end of training, the n most negative eigenvectors.
+
+    With g_i = -2 eta gamma_i, a = 1 + g_i and c = 1 - 2 eta gamma_j, for the step of the network: a part of eigenvector
+    j in place of i <= n < j by the first, an entry (i, j) of I - q^T q by the second of
+
+    .. math:: \frac{c\,(1 + 2a) - a^2}{a\,(1 + a)}, \qquad \frac{(1 - g_i)(1 - g_j)}{(1 + g_i)(1 + g_j)}
+
+    and for the Euler step by 1 - 2 eta (gamma_j - gamma_i) and 1 - 2 (g_i + g_j). Both to first order. Raises
+    ``ValueError`` for eigenvalues that do not increase, n of them that are not all negative, or ``step`` <= 0. Ours.
+    """
+    gamma = _validate.shaped("gamma", gamma, ("m",))
+    step = _validate.scalar("step", step, _validate.positive)
+    _validate.one_of("form", form, ("exact", "euler"))
+    n = _validate.count("n", n)
+    if n > len(gamma) or not (gamma[:n] < 0).all() or (np.diff(gamma) < 0).any():
+        raise ValueError(f"gamma must increase and begin with n = {n} negative eigenvalues; got {gamma[: n + 1]}")
+    g = -2 * step * gamma[:n]
+    if form == "euler":
+        return 1 - 2 * step * (gamma[n:, None] - gamma[:n]), 1 - 2 * (g[:, None] + g)
+    a, c = 1 + g, (1 - 2 * step * gamma[n:])[:, None]
+    ratio = (1 - g) / (1 + g)
+    return (c * (1 + 2 * a) - a * a) / (a * (1 + a)), np.outer(ratio, ratio)
 
 
 def count_products(form: Form, m: int, n: int, h: int = 0, samples: int = 0) -> int:

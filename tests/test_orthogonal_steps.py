@@ -9,11 +9,13 @@ from ssltheory.orthogonal_flow import descend_network, euler_step, network_step,
 from ssltheory.orthogonal_steps import (
     activate,
     count_products,
+    decay_factors,
     euler_steps,
     exact_steps,
     network_steps,
     products_per_step,
     sampled_steps,
+    steps_to_end,
 )
 
 
@@ -88,6 +90,42 @@ def test_a_step_costs_the_products_of_its_formula(form, size):
         assert count_products(form, *size, h, N) == products_per_step(form, *size, h, N)
 
 
+@pytest.mark.parametrize("step", [0.02, 0.3, 2.0])
+@pytest.mark.parametrize("form", ["exact", "euler"])
+def test_small_deviations_from_the_end_are_multiplied_by_the_factors(form, step):
+    gamma, n, eps = np.array([-1.0, -0.7, -0.4, -0.1, 0.0, 0.3]), 2, 1e-6
+    outside, inside = decay_factors(gamma, n, step, form)
+    end, move = np.eye(6)[:, :n], exact_steps if form == "exact" else euler_steps
+    for j in range(n, 6):
+        for i in range(n):
+            push = np.zeros((6, n))
+            push[j, i] = eps
+            change = (move(end + push, gamma, step, 1) - move(end - push, gamma, step, 1)) / (2 * eps)
+            assert change[j, i] == pytest.approx(outside[j - n, i], abs=1e-8)
+    push = np.zeros((6, n))
+    push[:n] = np.array([[1.0, 0.5], [0.5, 2.0]]) * eps
+    after = move(end - push, gamma, step, 1)
+    np.testing.assert_allclose((np.eye(n) - after.T @ after) / (2 * push[:n]), inside, rtol=1e-4, atol=1e-4)
+
+
+def test_the_network_is_stable_at_every_step_if_no_eigenvalue_is_positive():
+    gamma = np.array([-1.0, -0.9, -0.2, 0.0])
+    for step in np.geomspace(1e-3, 1e3, 13):
+        for factors in decay_factors(gamma, 2, step, "exact"):
+            assert np.abs(factors).max() < 1
+    assert np.abs(decay_factors(gamma, 2, 0.26, "euler")[1]).max() > 1
+
+
+def test_the_number_of_steps_follows_from_the_slowest_factor():
+    gamma = np.array([-1.0, -0.6, -0.3])
+    q = np.array([[np.cos(0.3)], [np.sin(0.3)], [0.0]])
+    for form, step in (("exact", 0.1), ("exact", 1.0), ("euler", 0.1)):
+        factor = abs(decay_factors(gamma, 1, step, form)[0][0, 0])
+        assert steps_to_end(q, gamma, step, form) == pytest.approx(np.log(1e-3 / np.tan(0.3)) / np.log(factor), abs=2)
+    assert steps_to_end(q, gamma, 0.6, "euler") is None
+    assert steps_to_end(np.eye(3)[:, :1], gamma, 0.1, "euler") == 0
+
+
 def test_only_the_forms_with_weights_know_the_width():
     for form in ("euler", "exact"):
         assert products_per_step(form, 64, 2, 64) == products_per_step(form, 64, 2, 4096)
@@ -112,6 +150,8 @@ def test_bad_input_is_refused():
         (lambda: sampled_steps(W1, W2, x, positive, negative, 0.1, 1, activation="gelu"), "activation must be"),
         (lambda: products_per_step("network", 6, 2, 5), "h must be an integer"),
         (lambda: products_per_step("samples", 6, 2, 8), "samples must be an integer"),
+        (lambda: decay_factors(values[::-1], 1, 0.1, "euler"), "gamma must increase"),
+        (lambda: decay_factors(values, 4, 0.1, "euler"), "begin with n = 4 negative"),
         (lambda: count_products("magic", 6, 2), "form must be one of"),
     ):
         with pytest.raises(ValueError, match=words):
