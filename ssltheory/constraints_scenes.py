@@ -60,12 +60,12 @@ def region_scene(allowed: str, spectrum: str) -> Scene:
     loss = gamma[0] * s1**2 + gamma[1] * s2**2
     best = loss < loss.min() + 1e-9
     items.append(Points(s1[best], s2[best], color="outer", size=9, label="least loss"))
-    one_rank = (s1[best] * s2[best] < 1e-12).all()
-    words = "collapsed" if one_rank else ("ranks one and two" if (s1[best] * s2[best] < 1e-12).any() else "rank two")
-    if not (s1[best] + s2[best]).any():
-        words = "everything lost"
-    many = f"{'a whole family of' if best.sum() > 2 else 'the'} minima" if best.sum() > 1 else "the minimum"
-    text = f"γ = ({gamma[0]:g}, {gamma[1]:g}), {SETS[allowed]}: least loss {loss.min() + 0.0:.2f}, {many}: {words}."
+    rank = (s1[best] > 0).astype(int) + (s2[best] > 0)
+    if best.sum() > 1:
+        words = "a whole family of best codes, of " + ("ranks one and two" if len(set(rank)) > 1 else "one rank")
+    else:
+        words = ("the best code is zero", "the best code has rank one", "the best code has rank two")[rank[0]]
+    text = f"γ = ({gamma[0]:g}, {gamma[1]:g}), {SETS[allowed]}: least loss {loss.min() + 0.0:.2f}; {words}."
     panel = Panel(items, xlabel="s₁, along v₁", ylabel="s₂, along v₂", xlim=(-0.04, 1.3), ylim=(-0.04, 1.3), equal=True)
     return Scene([panel], text.replace("-", "−"))
 
@@ -109,7 +109,7 @@ def minima_scene(h: int, n: int, spectrum: str) -> Scene:
         Panel(
             bars,
             xlabel="i",
-            ylabel="singular value s of the best q",
+            ylabel="singular value",
             xlim=(0.5, 4.5),
             ylim=(-0.05, 1.35),
             xticks={i: str(i) for i in range(1, 5)},
