@@ -21,7 +21,7 @@ from ssltheory.contrast import contrast_matrix
 from ssltheory.flow import follow, sample_times
 from ssltheory.trajectory import Outcome
 
-__all__ = ["Loss", "gaussian_infonce", "limit_gram", "many_negatives", "many_negatives_flow"]
+__all__ = ["Loss", "cosine_infonce", "gaussian_infonce", "limit_gram", "many_negatives", "many_negatives_flow"]
 
 Loss = Literal["infonce", "spectral"]
 
@@ -54,6 +54,45 @@ def many_negatives(
     total = weights.mean(axis=1, keepdims=True)
     value = float(np.mean(np.log(total) + top)) - agree
     return value, contrast_matrix(x, positive, weights @ negative / (len(negative) * total))
+
+
+def cosine_infonce(
+    q: Float[np.ndarray, "m n"],
+    x: Float[np.ndarray, "N m"],
+    positive: Float[np.ndarray, "N m"],
+    negative: Float[np.ndarray, "M m"],
+    *,
+    temperature: float = 0.5,
+) -> tuple[float, Float[np.ndarray, "m m"]]:
+    """InfoNCE on codes of length one, with scores cos(f(x), f(y)) / ``temperature``, and its matrix Gamma(q).
+
+    The loss does not change with the size of q, so that tr(q^T Gamma(q) q) = 0 and the flow keeps |q|. Raises
+    ``ValueError`` for shapes that do not fit, a temperature <= 0, or a view whose code is zero.
+    """
+    x = _validate.shaped("x", x, ("N", "m"))
+    positive = _validate.shaped("positive", positive, x.shape)
+    negative = _validate.shaped("negative", negative, ("M", x.shape[1]))
+    q = _validate.shaped("q", q, (x.shape[1], "n"))
+    temperature = _validate.scalar("temperature", temperature, _validate.positive)
+    units = []
+    for name, views in (("x", x), ("positive", positive), ("negative", negative)):
+        size = np.linalg.norm(views @ q, axis=1, keepdims=True)
+        if not size.all():
+            raise ValueError(f"{name} has a view whose code is zero, and a zero has no direction")
+        units.append(views / size)
+    a, b, e = units
+    agree = np.sum((a @ q) * (b @ q), axis=1)
+    cosines = (a @ q) @ (e @ q).T
+    weights = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / temperature)
+    total = weights.mean(axis=1, keepdims=True)
+    value = float(np.mean(np.log(total[:, 0]) + (cosines.max(axis=1) - agree) / temperature))
+    weights = weights / (total * e.shape[0])
+    pull = contrast_matrix(a, b, weights @ e)
+    # What the lengths give back: each score loses its own size along both of its views.
+    back = agree - np.sum(weights * cosines, axis=1)
+    onto = np.mean(weights * cosines, axis=0)
+    lengths = (a.T * back) @ a / len(a) + (b.T * agree) @ b / len(a) - (e.T * onto) @ e
+    return value, (pull + lengths / 2) / temperature
 
 
 def gaussian_infonce(

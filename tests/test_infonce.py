@@ -38,6 +38,26 @@ def test_the_matrix_gives_the_gradient_by_automatic_differentiation(loss):
     assert np.allclose(2 * matrix @ q, gradient.numpy(), rtol=1e-10, atol=1e-10)
 
 
+def test_the_matrix_of_normalised_codes_gives_the_gradient_and_keeps_their_size():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(6)
+    x, plus, minus, q = (
+        rng.normal(size=(6, 3)),
+        rng.normal(size=(6, 3)),
+        rng.normal(size=(8, 3)),
+        rng.normal(size=(3, 2)),
+    )
+    value, matrix = infonce.cosine_infonce(q, x, plus, minus, temperature=0.3)
+    code = torch.tensor(q, requires_grad=True)
+    f, g, e = (torch.nn.functional.normalize(torch.tensor(v) @ code, dim=1) for v in (x, plus, minus))
+    told = (f @ e.T / 0.3).exp().mean(dim=1).log().mean() - (f * g).sum(dim=1).mean() / 0.3
+    (gradient,) = torch.autograd.grad(told, code)
+    assert np.isclose(value, told.item())
+    assert np.allclose(2 * matrix @ q, gradient.numpy(), rtol=1e-10, atol=1e-10)
+    assert abs(np.sum(q * (matrix @ q))) < 1e-12
+    assert np.isclose(infonce.cosine_infonce(7 * q, x, plus, minus, temperature=0.3)[0], value)
+
+
 def test_small_codes_follow_the_dot_product_loss():
     rng = np.random.default_rng(1)
     x, plus, minus, q = *rng.normal(size=(3, 9, 3)), rng.normal(size=(3, 2))
@@ -94,6 +114,7 @@ def test_almost_every_start_reaches_the_limit(seed, n):
     ("call", "message"),
     [
         (lambda: infonce.many_negatives(np.ones((2, 1)), np.ones((3, 2)), np.ones((2, 2)), np.ones((3, 2))), "need"),
+        (lambda: infonce.cosine_infonce(np.zeros((2, 1)), *np.ones((3, 3, 2))), "code is zero"),
         (lambda: infonce.limit_gram(np.zeros((2, 2)), np.eye(2), 1), "positive definite"),
         (lambda: infonce.gaussian_infonce(np.ones((3, 1)), np.eye(2), np.eye(2)), "need"),
     ],
