@@ -16,7 +16,7 @@ PAIRS = ("3 and 8", "4 and 9", "0 and 1", "1 and 7")
 METHODS = {"network": "network (11)", "euler": "Euler step (12)"}
 _REACH = 2.8
 _LEVELS = (0.04, 0.1, 0.18, 0.3)
-_SIZES = (3.0, 6.0, 9.0, 12.0)
+_SIZES = (5.0, 10.0, 15.0, 20.0)
 
 
 def code_scene(pair: str, method: str, steps: int) -> Scene:
