@@ -59,7 +59,7 @@ def frame_scene(data: Data, rule: Rule, width: int, step: float, seed: int) -> S
     q = W1.T @ W2
     tangent, retraction, kind = RULES[rule]
     steps = round(DURATION / step)
-    every = max(steps // 22, 1)
+    every = max(steps // 20, 1)
     steps -= steps % every
     times = step * every * np.arange(steps // every + 1)
     network = descend_network(
@@ -98,7 +98,7 @@ def frame_scene(data: Data, rule: Rule, width: int, step: float, seed: int) -> S
 @cache
 def _flow(data: Data, kind: Flow, width: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     W1, W2 = random_network(np.random.default_rng(seed), width, 2, 1)
-    times = np.concatenate([[0.0], np.geomspace(0.05, DURATION, 30)])
+    times = np.concatenate([[0.0], np.geomspace(0.05, DURATION, 28)])
     run = orthogonal_flow(W1.T @ W2, scene_gamma(data), kind, duration=DURATION, samples=times)
     return run.times, run.q
 

@@ -67,21 +67,21 @@ def exponential_flow(
     F = basis[:, slack > 1e-12] * np.sqrt(slack[slack > 1e-12])
     omega, t, tries = ROTATION[kind], 0.0, 0
     h = 1e-3 / max(np.abs(gamma).max(), 1e-300)
+    longest = 60.0 / max(np.abs(gamma).max(), 1e-300)  # so that no exponential overflows
     kept, states = [], []
     outcome = Outcome.UNFINISHED
     for target in times:
         while t < target and tries < max_steps and outcome is Outcome.UNFINISHED:
             tries += 1
             worst = np.linalg.eigvalsh((q.T * gamma) @ q)[-1] - gamma.min()
-            wished = min(h, _GROWTH / max((2 + omega) * worst, 1e-300))
+            wished = min(h, longest, _GROWTH / max((2 + omega) * worst, 1e-300))
             trial = min(wished, target - t)
             whole = _step(q, F, gamma, omega, trial)
             half = _step(*_step(q, F, gamma, omega, trial / 2), gamma, omega, trial / 2)
             error = float(np.linalg.norm(half[0] - whole[0])) / 3
             if error <= step_tol:
                 F = half[1] + (half[1] - whole[1]) / 3
-                q = _with_gram(half[0] + (half[0] - whole[0]) / 3, F)
-                F = _same_rank(q, F)
+                q, F = _with_gram(half[0] + (half[0] - whole[0]) / 3, F)
                 t = target if trial == target - t else t + trial
                 if tol is not None and np.linalg.norm(flow_velocity(q, gamma, kind)) <= tol:
                     outcome = Outcome.CONVERGED
@@ -125,29 +125,26 @@ def _move(
     else:
         moved = ((q @ U) * inner) @ U.T
     F = (U * np.exp(np.minimum(4 * h * mu, 300.0))) @ (U.T @ F)
-    return _with_gram(moved, F), F
+    return _with_gram(moved, F)[0], F
 
 
-def _with_gram(q: np.ndarray, F: np.ndarray) -> np.ndarray:
-    """q C with a symmetric positive C that gives it the Gram matrix I - F F^T; columns that died are left alone."""
+def _with_gram(q: np.ndarray, F: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """q C with a symmetric positive C that gives it the Gram matrix I - F F^T where that is large, and F of that q.
+
+    1 - K is worth trusting where K is small, q^T q where it is; each large singular value of q takes its size from F,
+    and each small one gives it back.
+    """
     values, U = np.linalg.eigh(q.T @ q)
-    live = values > 1e-10
-    basis, roots = U[:, live], np.sqrt(values[live])
+    large = values > 0.5
+    basis, roots, rest = U[:, large], np.sqrt(values[large]), U[:, ~large]
     inside = basis.T @ F
-    if not live.all():  # each dead column has used up one rank of K
+    if not large.all():  # K is invertible on the rest, which uses up as much of its rank
         left, sizes, _ = np.linalg.svd(inside, full_matrices=False)
-        rest = max(F.shape[1] - int((~live).sum()), 0)
-        inside = left[:, :rest] * sizes[:rest]
+        rank = max(F.shape[1] - rest.shape[1], 0)
+        inside = left[:, :rank] * sizes[:rank]
+        F = np.concatenate([basis @ inside, rest * np.sqrt(1 - values[~large])], axis=1)
     inner, W = np.linalg.eigh(roots[:, None] * (np.eye(len(roots)) - inside @ inside.T) * roots)
     C = (W * np.sqrt(np.maximum(inner, 0.0))) @ W.T / roots[:, None] / roots
     turned = q @ U
-    turned[:, live] = turned[:, live] @ C
-    return turned @ U.T
-
-
-def _same_rank(q: np.ndarray, F: np.ndarray) -> np.ndarray:
-    """F, or if columns have died, which leaves K = 1 there, the factor of its rank that q itself gives."""
-    if not F.size or np.linalg.eigvalsh(q.T @ q)[0] > 1e-10:
-        return F
-    values, vectors = np.linalg.eigh(np.eye(len(F)) - q.T @ q)
-    return vectors[:, -F.shape[1] :] * np.sqrt(np.maximum(values[-F.shape[1] :], 0.0))
+    turned[:, large] = turned[:, large] @ C
+    return turned @ U.T, F

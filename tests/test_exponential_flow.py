@@ -74,3 +74,14 @@ def test_it_says_why_it_stopped():
 def test_bad_input_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize("kind", ROTATION)
+def test_features_that_die_do_not_stop_it(kind):
+    # One negative eigenvalue, three features, and few ones forced: the cases in which columns of q go to zero.
+    gamma = np.array([-1.2, 0.6, 0.8, 1.4, 1.5, 1.8, 2.3])
+    for h in (8, 9, 12):
+        W1, W2 = random_network(np.random.default_rng(h), h, 7, 3)
+        run = exponential_flow(W1.T @ W2, gamma, kind, duration=1e3, speed_tol=1e-9, step_tol=1e-6, max_steps=3000)
+        assert run.outcome == "converged"
+        assert run.loss[-1] == pytest.approx(gamma[: max(7 + 3 - h, 1)].sum(), abs=1e-7)
