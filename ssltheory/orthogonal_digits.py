@@ -317,15 +317,16 @@ def mnist_report(
     :func:`ssltheory.images.load_mnist`, for equal digits, too few images, or a width below the number of pixels.
     """
     images, labels, test, test_labels = load_mnist(folder)
-    x, test = (a.reshape(len(a), -1).astype(float) for a in (images, test))
+    known, kept = np.isin(labels, pair), np.isin(test_labels, pair)
+    if not kept.any() or not known.any():
+        raise ValueError(f"classes: the files hold no image of {pair[0]} or {pair[1]}")
+    x, test = (a.reshape(len(a), -1).astype(float) for a in (images[known], test[kept]))
+    labels, test_labels = labels[known], test_labels[kept]
     report: dict[str, Any] = {name: [] for name in ("pixels", "principal", "network", "euler")}
     for seed in range(_validate.count("seeds", seeds)):
         rng = np.random.default_rng([seed, *pair])
         first = _split(x, labels, pair, rng, per_class)
-        keep = np.isin(test_labels, pair)
-        if not keep.any():
-            raise ValueError(f"classes: the test files hold no image of {pair[0]} or {pair[1]}")
-        split = Split(first.x, first.labels, test[keep], (test_labels[keep] == pair[1]).astype(np.int64))
+        split = Split(first.x, first.labels, test, (test_labels == pair[1]).astype(np.int64))
         views = training_views(split.x, rng, "noise")
         weights = random_network(rng, width, x.shape[1], n)
         total = len(split.test)

@@ -122,6 +122,9 @@ def test_the_experiment_on_mnist_reads_its_files_and_separates_what_is_separate(
     with pytest.raises(SystemExit):
         od.main()
     assert "12 images of 0; need more than 200" in capsys.readouterr().err
+    for classes, words in (((2, 3), "no image of 2 or 3"), ((0, 2), "0 images of 2"), ((1, 1), "two different")):
+        with pytest.raises(ValueError, match=words):
+            od.mnist_report(str(folder), classes, 2, per_class=10, width=784, seeds=1)
 
 
 def test_bad_input_is_refused():
