@@ -16,14 +16,15 @@ PAIRS = ("3 and 8", "4 and 9", "0 and 1", "1 and 7")
 METHODS = {"network": "network (11)", "euler": "Euler step (12)"}
 _REACH = 2.8
 _LEVELS = (0.04, 0.1, 0.18, 0.3)
-_SIZES = (5.0, 10.0, 15.0, 20.0)
+_SIZES = (2.0, 4.5, 7.0, 9.5)
+_APART = 9.0
 
 
 def code_scene(pair: str, method: str, steps: int) -> Scene:
     """Draw the codes of unseen digits with the classifier's line, and the two rows of q as images.
 
-    First panel: test codes about the training mean, in units of the training codes' size. Others: each row of q^T
-    as a picture of 8 x 8 weights, a larger square for a larger weight. Raises ``ValueError`` for another pair, method
+    First panel: test codes about the training mean, in units of the training codes' size. Second: each row of q^T as
+    a picture of 8 x 8 weights, a larger square for a larger weight. Raises ``ValueError`` for another pair, method
     or number of steps.
     """
     _validate.one_of("pair", pair, PAIRS)
@@ -49,7 +50,7 @@ def code_scene(pair: str, method: str, steps: int) -> Scene:
         items.append(Line(*line, color="muted", dash="dashed", width=1.5, label="linear classifier"))
     limits = (-_REACH, _REACH)
     panels = [Panel(items, xlabel="first number", ylabel="second number", xlim=limits, ylim=limits, equal=True)]
-    panels += [_filter(q[:, k], f"{name} row of qᵀ") for k, name in enumerate(("first", "second"))]
+    panels.append(_pictures(q))
     share = linear_loss(q, gamma) / linear_loss(leading_code(gamma, 2), gamma)
     words = (
         f"{METHODS[method]}, {steps} steps: {right:.1%} of {len(test)} unseen digits on the right side; the loss has"
@@ -67,28 +68,29 @@ def _paths(pair: str, method: str) -> tuple[Split, np.ndarray, np.ndarray]:
     return split, contrast_matrix(split.x, *views), path
 
 
-def _filter(weights: np.ndarray, title: str) -> Panel:
+def _pictures(q: np.ndarray) -> Panel:
+    """Both rows of q^T side by side."""
     rows, columns = np.divmod(np.arange(SIDE * SIDE), SIDE)
-    scaled = weights / np.linalg.norm(weights)
-    items: list[Any] = [Points([-1], [-1], size=0.1, color="muted")]
+    scaled = q / np.linalg.norm(q, axis=0)
+    x = np.concatenate([columns, columns + _APART])
+    y, weights = np.tile(SIDE - 1 - rows, 2), scaled.T.ravel()
+    items: list[Any] = []
     for level, size in enumerate(_SIZES):
         upper = _LEVELS[level + 1] if level + 1 < len(_LEVELS) else np.inf
         for sign, color in ((1, "ink"), (-1, "unfinished")):
-            chosen = (sign * scaled >= _LEVELS[level]) & (sign * scaled < upper)
+            chosen = (sign * weights >= _LEVELS[level]) & (sign * weights < upper)
             if chosen.any():
-                items.append(Points(columns[chosen], SIDE - 1 - rows[chosen], color=color, marker="square", size=size))
-    ticks = {0.0: "1", 7.0: "8"}
-    limits = (-0.8, SIDE - 0.2)
+                items.append(Points(x[chosen], y[chosen], color=color, marker="square", size=size))
+    middle = (SIDE - 1) / 2
     return Panel(
         items,
-        xlabel="pixel column",
+        xlabel="rows of qᵀ, as images",
         ylabel="pixel row",
-        xlim=limits,
-        ylim=limits,
+        xlim=(-0.8, SIDE - 0.2 + _APART),
+        ylim=(-0.8 - _APART / 2, SIDE - 0.2 + _APART / 2),
         equal=True,
-        title=title,
-        xticks=ticks,
-        yticks={0.0: "8", 7.0: "1"},
+        xticks={middle: "first", middle + _APART: "second"},
+        yticks={0.0: "8", SIDE - 1.0: "1"},
     )
 
 
