@@ -5,8 +5,9 @@ Needs both, at the versions of requirements-bench.lock; prints JSON in seconds:
     python benchmarks/orthogonal_reference.py > orthogonal_reference.json
 
 Compared on random frames and gradients: the projections on the tangent space (Stiefel and Grassmann of pymanopt; the
-Euclidean and canonical Stiefel of geoopt), the polar and the QR way back, and one whole descent of both weights, 200 steps of a
-linear network by pymanopt's manifold operations and by geoopt's ``RiemannianSGD``, against ``network_step`` on q alone.
+Euclidean and canonical Stiefel of geoopt), the polar and the QR way back, and one whole descent of both weights, 200
+steps of a linear network by pymanopt's manifold operations and by geoopt's ``RiemannianSGD``, against ``network_step``
+on q alone.
 
 Measured on 2026-11-30, geoopt 0.5.1 and pymanopt 2.2.1, float64: projections and ways back agree to 2e-15, the descents
 along all 200 steps to 2e-14. Both libraries fix the signs of QR, as we do.
