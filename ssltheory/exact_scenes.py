@@ -17,7 +17,8 @@ from ssltheory.orthogonal_flow import (
     orthogonal_flow,
     random_network,
 )
-from ssltheory.stiefel import Tangent
+from ssltheory.single_code import single_solution
+from ssltheory.stiefel import ROTATION, Tangent
 
 __all__ = ["DURATION", "Data", "Rule", "frame_scene", "scene_gamma"]
 
@@ -98,9 +99,18 @@ def frame_scene(data: Data, rule: Rule, width: int, step: float, seed: int) -> S
 @cache
 def _flow(data: Data, kind: Flow, width: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     W1, W2 = random_network(np.random.default_rng(seed), width, 2, 1)
-    times = np.concatenate([[0.0], np.geomspace(0.05, DURATION, 28)])
-    run = orthogonal_flow(W1.T @ W2, scene_gamma(data), kind, duration=DURATION, samples=times)
-    return run.times, run.q
+    times, q, gamma = np.concatenate([[0.0], np.geomspace(0.05, DURATION, 28)]), W1.T @ W2, scene_gamma(data)
+    if kind != "qr":
+        values, vectors = np.linalg.eigh(gamma)
+        start = (vectors.T @ q)[:, 0]
+        start /= max(np.linalg.norm(start), 1.0)
+        return times, (single_solution(start, values, times, ROTATION[kind]) @ vectors.T)[:, :, None]
+    path = [q]
+    for span in np.diff(times):  # on the circle, which may repel, rounding is removed at each time
+        q = orthogonal_flow(q, gamma, kind, duration=span, samples=2).q[-1]
+        path.append(q / np.linalg.norm(q) if width == 2 else q)
+        q = path[-1]
+    return times, np.stack(path)
 
 
 def _loss(path: np.ndarray, gamma: np.ndarray) -> np.ndarray:

@@ -38,6 +38,12 @@ def test_gram_and_schmidt_reach_something_else():
     assert abs(end @ [np.cos(theta), np.sin(theta)]) == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_on_the_circle_the_flow_stays_although_the_circle_repels(rule):
+    path = parts(frame_scene("positive", rule, 2, 0.25, 0))[1][1]
+    assert np.allclose(np.hypot(path.x, path.y), 1, atol=1e-9)
+
+
 def test_the_readout_says_what_euler_does():
     assert "do not settle" in frame_scene("last", "plain", 40, 0.35, 0).readout
     assert "every bound" in frame_scene("positive", "plain", 2, 0.1, 0).readout
