@@ -1,6 +1,6 @@
 """What does one step of training under orthogonality constraints cost, at which width, and after how many does it pay?
 
-Writes the record that the chapter on digits plots; about three minutes on one idle core:
+Writes the record that the chapter on digits plots; about a minute on one idle core:
 
     OMP_NUM_THREADS=1 python benchmarks/orthogonal_steps.py --out book/data/orthogonal_steps.json
 
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ssltheory._orthogonal import velocity
 from ssltheory.contrast import contrast_matrix
 from ssltheory.orthogonal_flow import random_network
 from ssltheory.orthogonal_steps import euler_steps, exact_steps, network_steps, sampled_steps
@@ -58,8 +59,7 @@ def repeat(function: Callable[[], Any]) -> Callable[[int], Any]:
 def dense_steps(q: np.ndarray, gamma: np.ndarray, step: float, count: int) -> np.ndarray:
     """Euler steps in pixels, for whoever has the contrast matrix and not its eigenvectors."""
     for _ in range(count):
-        force = gamma @ q
-        q = q + step * (2 * (force @ (q.T @ q)) + 2 * (q @ (q.T @ force)) - 4 * force)
+        q = q + step * velocity(q, gamma @ q)
     return q
 
 

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
-from ssltheory import _validate
+from ssltheory import _orthogonal, _validate
 from ssltheory.contrast import linear_loss
 from ssltheory.flow import follow, sample_times
 from ssltheory.stiefel import ROTATION, Tangent, polar_factor, qr_factor, random_frame, tangent_part
@@ -70,11 +70,9 @@ def flow_velocity(
     _validate.one_of("kind", kind, get_args(Flow))
     q, times_gamma = _state(q, gamma)
     force = times_gamma(q)
-    inner = q.mT @ force
-    rotation = ROTATION.get(kind, 0.0)
-    velocity = -4 * force + (2 - rotation) * (force @ (q.mT @ q)) + (2 + rotation) * (q @ inner)
+    velocity = _orthogonal.velocity(q, force, ROTATION.get(kind, 0.0))
     if kind == "qr":
-        velocity = velocity + _sweep(2 * times_gamma(q @ q.mT).mT) @ q - q @ _sweep(2 * inner)
+        velocity = velocity + _sweep(2 * times_gamma(q @ q.mT).mT) @ q - q @ _sweep(2 * q.mT @ force)
     return velocity
 
 
@@ -165,7 +163,9 @@ def network_step(
     .. math:: q^+ = N_1^{-1/2}\, (q - 4\eta\, \Gamma q + 4 \eta^2\, \Gamma q\, q^\top \Gamma q)\, N_2^{-1/2}
 
     for a plain gradient and the polar factor, with N_1 = I - 2 eta (S Gamma + Gamma S) + 4 eta^2 Gamma S Gamma and
-    N_2 = I - 4 eta q^T Gamma q + 4 eta^2 q^T Gamma^2 q. With Gram and Schmidt, Cholesky factors replace the roots.
+    N_2 = I - 4 eta q^T Gamma q + 4 eta^2 q^T Gamma^2 q. With Gram and Schmidt, Cholesky factors replace the roots. N_1
+    is I plus a matrix of rank 2n, on which :func:`ssltheory.orthogonal_steps.exact_steps` saves: it is faster by far
+    for n below m, and does the polar factor only.
 
     Args:
         q, gamma: as in :func:`flow_velocity`.
@@ -180,25 +180,10 @@ def network_step(
     if tangent is not None:
         _validate.one_of("tangent", tangent, get_args(Tangent))
     q, times_gamma = _state(q, gamma)
-    m, n = q.shape[-2:]
-    force, S = times_gamma(q), q @ q.mT
-    inner = q.mT @ force
-    one, two = np.broadcast_to(np.eye(m), (*q.shape[:-2], m, m)), np.broadcast_to(np.eye(n), (*q.shape[:-2], n, n))
-    if tangent is not None:
-        GS = times_gamma(S)
-        rotation = ROTATION[tangent]
-        one = one + step * ((2 - rotation) * GS.mT + rotation * GS)
-        two = two + 2 * step * inner
-    # New weights are [W_1 W_2] times these columns; the Gram matrix of [W_1 W_2] is [[I, q], [q^T, I]].
-    first = np.concatenate([one, -2 * step * force.mT], axis=-2)
-    second = np.concatenate([-2 * step * force, two], axis=-2)
-
-    def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        top, low = right[..., :m, :], right[..., m:, :]
-        return left[..., :m, :].mT @ (top + q @ low) + left[..., m:, :].mT @ (q.mT @ top + low)
-
-    roots = [_inverse_root(product(c, c), retraction) for c in (first, second)]
-    return roots[0].mT @ product(first, second) @ roots[1]
+    U = np.concatenate([q, times_gamma(q)], axis=-1)
+    M, c, second = _orthogonal.step_in_span(U.mT @ U, step, None if tangent is None else ROTATION[tangent])
+    first = np.eye(q.shape[-2]) + U @ M @ U.mT
+    return _inverse_root(first, retraction).mT @ (U @ c) @ _inverse_root(second, retraction)
 
 
 def random_network(
@@ -274,5 +259,4 @@ def _inverse_root(N: np.ndarray, retraction: Retraction) -> np.ndarray:
     """A matrix R with R^T N R = I: the symmetric inverse root, or the inverse of the upper Cholesky factor."""
     if retraction == "qr":
         return np.linalg.inv(np.linalg.cholesky(N).mT)
-    values, vectors = np.linalg.eigh(N)
-    return (vectors / np.sqrt(values)[..., None, :]) @ vectors.mT
+    return _orthogonal.inverse_root(N)

@@ -15,7 +15,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ssltheory import _validate
+from ssltheory._orthogonal import inverse_root, step_in_span, velocity
 from ssltheory.orthogonal_flow import random_network
+from ssltheory.stiefel import ROTATION, Tangent
 
 __all__ = [
     "Activation",
@@ -60,25 +62,27 @@ def exact_steps(
     step: Float[np.ndarray, "*batch"],
     count: int,
     *,
-    tangent: Literal["grassmann"] | None = None,
+    tangent: Tangent | None = None,
 ) -> Float[np.ndarray, "*batch m n"]:
     r"""Do ``count`` steps of the network, of any width, exactly and from q alone; return the last q.
 
     .. math:: q^+ = U\, \bigl(I + M U^\top U\bigr)^{-1/2} c\, N_2^{-1/2}, \qquad U = [\,q,\ \Gamma q\,]
 
     The Gram matrix of the new W_1 is I + U M U^T, whose inverse root changes the 2n columns of U only, and the new
-    W_1^T W_2 before projecting is U c. With L = q^T Gamma q and K = I - q^T q: for the plain gradient M has the blocks
-    0, -2 eta, -2 eta, 4 eta^2 (times I) and c those I, 4 eta^2 L - 4 eta; for ``"grassmann"``, the tangent part without
-    rotations, M has the block 4 eta^2 K below right and c those I + 2 eta L, -2 eta (I + K (I + 2 eta L)).
+    W_1^T W_2 before projecting is U c. With L = q^T Gamma q, M has the blocks 0, -2 eta, -2 eta, 4 eta^2 (times I) and
+    c those I, 4 eta^2 L - 4 eta for the whole gradient; other ones for the part that ``tangent`` keeps, as in
+    :func:`ssltheory.stiefel.tangent_part`.
 
-    Equal to :func:`ssltheory.orthogonal_flow.network_step`, which takes roots of m x m matrices; this one takes those
-    of 2n x 2n ones and costs 6 m n^2 products beside them. Arguments and errors as :func:`euler_steps`. Ours.
+    The same step as :func:`ssltheory.orthogonal_flow.network_step`, with the same M and c, but that takes the root of
+    an m x m matrix, and this one those of 2n x 2n ones, at 6 m n^2 products beside them. Arguments and errors as
+    :func:`euler_steps`, and for an unknown ``tangent``. Ours.
     """
     q, gamma, step, count = _start(q, gamma, step, count)
     if tangent is not None:
-        _validate.one_of("tangent", tangent, ("grassmann",))
+        _validate.one_of("tangent", tangent, get_args(Tangent))
+    rotation = None if tangent is None else ROTATION[tangent]
     for _ in range(count):
-        q = _exact(q, gamma, step, tangent)
+        q = _exact(q, gamma, step, rotation)
     return q
 
 
@@ -268,19 +272,18 @@ def _counted(array: np.ndarray) -> np.ndarray:
 
 
 def _euler(q: np.ndarray, gamma: np.ndarray, step: np.ndarray) -> np.ndarray:
-    force = gamma * q
-    return q + step * (2 * (force @ (q.mT @ q)) + 2 * (q @ (q.mT @ force)) - 4 * force)
+    return q + step * velocity(q, gamma * q)
 
 
-def _exact(q: np.ndarray, gamma: np.ndarray, step: np.ndarray, tangent: str | None) -> np.ndarray:
+def _exact(q: np.ndarray, gamma: np.ndarray, step: np.ndarray, rotation: float | None) -> np.ndarray:
     U = np.concatenate([q, gamma * q], axis=-1)
     gram = U.mT @ U
-    M, c, second = _small(gram, step, tangent)
+    M, c, second = step_in_span(gram, step, rotation)
     root, values, vectors = _conjugate(gram, M)
     s = np.sqrt(1 + values)
     # (1 + y)^(-1/2) = 1 + y g(y) with a smooth g: nothing is divided by when q and Gamma q become dependent.
     moved = vectors @ ((-1 / (s * (1 + s)))[..., :, None] * (vectors.mT @ (root @ c)))
-    return U @ ((c + M @ (root @ moved)) @ _inverse_root(second))
+    return U @ ((c + M @ (root @ moved)) @ inverse_root(second))
 
 
 def _network(
@@ -293,7 +296,7 @@ def _network(
     n = W2.shape[1]
     U = np.concatenate([q, force], axis=1)
     gram = U.T @ U
-    M, _, second = _small(gram, step, None)
+    M, _, second = step_in_span(gram, step, None)
     root, values, vectors = _conjugate(gram, M)
     s = np.sqrt(1 + values)
     # The next term of the same series: (1 + y)^(-1/2) = 1 - y/2 + y^2 k(y).
@@ -302,7 +305,7 @@ def _network(
     seen = W1 @ U
     turned = (seen - 2 * step * (W2 @ gram[n:])) @ X
     new = W1 - 2 * step * (W2 @ force.T) + turned @ U.T
-    return new, (W2 - 2 * step * seen[:, n:]) @ _inverse_root(second)
+    return new, (W2 - 2 * step * seen[:, n:]) @ inverse_root(second)
 
 
 def _sampled(
@@ -349,25 +352,6 @@ def _weights(W1: np.ndarray, W2: np.ndarray, m: int) -> tuple[np.ndarray, np.nda
     return W1, W2
 
 
-def _small(gram: np.ndarray, step: np.ndarray, tangent: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """M, c and N_2 of the step, from the Gram matrix of [q, Gamma q]."""
-    n = gram.shape[-1] // 2
-    inner, squared = gram[..., :n, n:], gram[..., n:, n:]
-    inner = (inner + inner.mT) / 2
-    eye = np.eye(n)
-    M = np.zeros(gram.shape)
-    if tangent is None:
-        M[..., :n, n:] = M[..., n:, :n] = -2 * step * eye
-        M[..., n:, n:] = 4 * step**2 * eye
-        lower = 4 * step**2 * inner - 4 * step * eye
-        c = np.concatenate([np.broadcast_to(eye, lower.shape), lower], axis=-2)
-        return M, c, eye - 4 * step * inner + 4 * step**2 * squared
-    K, grown = eye - gram[..., :n, :n], eye + 2 * step * inner
-    M[..., n:, n:] = 4 * step**2 * K
-    c = np.concatenate([grown, -2 * step * (eye + K @ grown)], axis=-2)
-    return M, c, eye + 4 * step**2 * (squared - inner @ inner)
-
-
 def _conjugate(gram: np.ndarray, M: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The root of the Gram matrix, and eigenvalues and eigenvectors of root M root."""
     values, vectors = np.linalg.eigh(gram)
@@ -376,13 +360,8 @@ def _conjugate(gram: np.ndarray, M: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     return root, *np.linalg.eigh((inside + inside.mT) / 2)
 
 
-def _inverse_root(N: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(N)
-    return (vectors / np.sqrt(values)[..., None, :]) @ vectors.mT
-
-
 def _polar(W: np.ndarray) -> np.ndarray:
-    return W @ _inverse_root(W.T @ W)
+    return W @ inverse_root(W.T @ W)
 
 
 def _activated(pre: np.ndarray, activation: Activation) -> tuple[np.ndarray, np.ndarray]:

@@ -25,18 +25,21 @@ def problem(seed, m=6, n=2, h=11, N=40):
     return views, contrast_matrix(*views), *random_network(rng, h, m, n)
 
 
-@pytest.mark.parametrize("tangent", [None, "grassmann"])
+@pytest.mark.parametrize("tangent", [None, "grassmann", "embedded", "canonical"])
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_the_step_in_the_span_of_q_and_gamma_q_is_the_step_of_the_network(tangent, n):
     rng = np.random.default_rng(n)
     gamma = np.sort(rng.standard_normal((4, 7)))
-    q = np.stack([W1.T @ W2 for W1, W2 in (random_network(rng, 9, 7, n) for _ in range(4))])
+    weights = [random_network(rng, 9, 7, n) for _ in range(4)]
+    q = np.stack([W1.T @ W2 for W1, W2 in weights])
     found = exact_steps(q, gamma, 0.07, 6, tangent=tangent)
     for k in range(4):
         want = q[k]
         for _ in range(6):
             want = network_step(want, gamma[k], 0.07, tangent=tangent)
         np.testing.assert_allclose(found[k], want, atol=1e-12)
+        trained = descend_network(*weights[k], np.diag(gamma[k]), step=0.07, steps=6, tangent=tangent)[0][-1]
+        np.testing.assert_allclose(found[k], trained, atol=1e-12)
 
 
 def test_it_stays_exact_where_q_and_gamma_q_are_dependent():
@@ -142,7 +145,7 @@ def test_bad_input_is_refused():
         (lambda: euler_steps(q, values[:5], 0.1, 1), "q has shape"),
         (lambda: euler_steps(q, values, -0.1, 1), "step must be greater than 0"),
         (lambda: exact_steps(q[None], values, 0.1, 1), "same batch"),
-        (lambda: exact_steps(q, values, 0.1, 1, tangent="canonical"), "tangent must be one of"),
+        (lambda: exact_steps(q, values, 0.1, 1, tangent="euclidean"), "tangent must be one of"),
         (lambda: exact_steps(q, values, 0.1, -1), "count must be an integer"),
         (lambda: network_steps(W1[:5], W2[:5], gamma, 0.1, 1), "the width is 5"),
         (lambda: network_steps(W1, W2[1:], gamma, 0.1, 1), "W2 has shape"),
