@@ -16,11 +16,14 @@ import numpy as np
 from jaxtyping import Float
 
 from ssltheory import _validate
+from ssltheory.orthogonal_flow import network_gradients
+from ssltheory.unconstrained import naive_flow
 
 __all__ = [
     "Constraint",
     "Minimum",
     "constrained_minimum",
+    "descend_bounded",
     "descend_constrained",
     "forced_ones",
     "frames_with_product",
@@ -114,12 +117,13 @@ def least_width(gamma: Float[np.ndarray, " m"], n: int, *, minimisers: bool = Fa
     """The least width from which on frames lose nothing against the bound |q|_2 <= 1: max(m, m + n - k_0).
 
     k_0 counts the eigenvalues <= 0. From it on the least losses agree; with ``minimisers`` the q that have it agree
-    too, for which k_0 counts the negative eigenvalues only. Raises ``ValueError`` for n < 1 or no eigenvalue. Ours.
+    too, for which k_0 counts the negative eigenvalues only. It is at least n, since k_0 <= m. Raises ``ValueError`` for
+    n < 1 or no eigenvalue. Ours.
     """
     gamma = _validate.shaped("gamma", gamma, ("m",))
     n, m = _validate.count("n", n), len(gamma)
     count = int((gamma < 0).sum() if minimisers else (gamma <= 0).sum())
-    return max(m, n, m + n - count)
+    return max(m, m + n - count)
 
 
 def project(q: Float[np.ndarray, "*batch m n"], constraint: Constraint) -> Float[np.ndarray, "*batch m n"]:
@@ -163,6 +167,27 @@ def descend_constrained(
     return q
 
 
+def descend_bounded(
+    W1: Float[np.ndarray, "*batch h m"],
+    W2: Float[np.ndarray, "*batch h n"],
+    gamma: Float[np.ndarray, "m m"],
+    *,
+    step: float,
+    steps: int,
+) -> tuple[Float[np.ndarray, "*batch h m"], Float[np.ndarray, "*batch h n"]]:
+    """Projected gradient descent on both weights under |W_1|_2 <= 1, |W_2|_2 <= 1: W <- project(W - step G), the last.
+
+    The starts are projected first. Raises ``ValueError`` as :func:`ssltheory.orthogonal_flow.network_gradients`, for
+    ``step`` <= 0 or ``steps`` < 1. Source: the first form of Proposition 3.
+    """
+    step, steps = _validate.scalar("step", step, _validate.positive), _validate.count("steps", steps)
+    W1, W2 = project(W1, "operator"), project(W2, "operator")
+    for _ in range(steps):
+        first, second = network_gradients(W1, W2, gamma)
+        W1, W2 = project(W1 - step * first, "operator"), project(W2 - step * second, "operator")
+    return W1, W2
+
+
 def sphere_flow(
     q: Float[np.ndarray, "m n"], gamma: Float[np.ndarray, "m m"], times: Float[np.ndarray, " T"]
 ) -> Float[np.ndarray, "T m n"]:
@@ -171,15 +196,12 @@ def sphere_flow(
     .. math:: q' = -2 \Gamma q + 2 \operatorname{tr}(q^\top \Gamma q)\, q, \qquad
               q(t) = e^{-2\Gamma t} q_0 \,/\, |e^{-2 \Gamma t} q_0|_F
 
-    The start is normalised. Raises ``ValueError`` for shapes that do not fit or a start that is zero. Ours.
+    It is the flow without constraint, divided by its norm, and starts at the normalised ``q``. Raises ``ValueError``
+    for shapes that do not fit or a start that is zero. Ours.
     """
     gamma = _validate.symmetric("gamma", _validate.shaped("gamma", gamma, ("m", "m")))
-    q = _validate.shaped("q", q, (len(gamma), "n"))
-    times = _validate.shaped("times", times, ("T",))
-    if not q.any():
+    if not np.any(q):
         raise ValueError("q must not be zero: it has no direction")
-    values, vectors = np.linalg.eigh(gamma)
-    start = vectors.T @ q
-    exponents = -2 * np.outer(times, values)
-    grown = np.exp(exponents - exponents.max(axis=1, keepdims=True))[:, :, None] * start
-    return vectors @ (grown / np.linalg.norm(grown, axis=(1, 2))[:, None, None])
+    # A multiple of the identity changes only the size; with this one nothing overflows.
+    path = naive_flow(q, gamma - np.linalg.eigvalsh(gamma)[0] * np.eye(len(gamma)), times)
+    return path / np.linalg.norm(path, axis=(1, 2))[:, None, None]

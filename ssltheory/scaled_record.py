@@ -1,7 +1,8 @@
-"""Descent on the scaled loss with codes of two and three dimensions, recorded: near its kinks no two machines agree.
+"""Descent on the scaled loss with codes of one to three dimensions, recorded: near its kinks no two machines agree.
 
 The minimum lies where top singular values tie. A descent with steps of one size goes to and fro across the tie, and
-rounding decides on which side it is; what is recorded are distributions over many starts.
+rounding decides on which side it is; what is recorded are distributions over many starts. Each step lengthens the
+weights, so that measured on them the steps shrink; how fast shows only over a long time.
 """
 
 import time
@@ -14,10 +15,10 @@ from ssltheory.constrained_minima import constrained_minimum
 from ssltheory.contrast import linear_loss
 from ssltheory.orthogonal_flow import descend_network
 from ssltheory.records import data_path, progress, write_record
-from ssltheory.scaled_loss import descend_scaled, scaled_gradients
+from ssltheory.scaled_loss import descend_scaled, scaled_gradients, scaled_loss
 from ssltheory.stiefel import polar_factor
 
-__all__ = ["PROBLEMS", "SETTINGS", "record", "start_weights"]
+__all__ = ["LONGER", "PROBLEMS", "SETTINGS", "record", "start_weights"]
 
 PROBLEMS: dict[str, tuple[tuple[float, ...], int, int]] = {
     "one": ((-1.0, -0.4, 0.3), 1, 6),
@@ -26,7 +27,11 @@ PROBLEMS: dict[str, tuple[tuple[float, ...], int, int]] = {
     "three": ((-1.0, -0.7, -0.5, 0.3), 3, 8),
 }
 """Eigenvalues of the contrast matrix, dimension n of the code, width h."""
-SETTINGS: dict[str, Any] = {"starts": 40, "time": 120.0, "steps": (0.1, 0.03, 0.01), "kept": 12}
+SETTINGS: dict[str, Any] = {"starts": 40, "steps": (0.1, 0.03, 0.01), "first": 7.5, "time": 120.0, "averaged": 50}
+"""Kept are the moments 0, ``first``, and its doubles up to ``time``, or up to what :data:`LONGER` says; each gap after
+the start is the mean over the ``averaged`` last steps, for near a kink it jumps at every step."""
+LONGER: dict[str, float] = {"two 0.1": 1920, "two 0.03": 1920, "two 0.01": 480, "close 0.1": 1920, "three 0.1": 1920}
+"""Descents that are followed beyond ``SETTINGS["time"]``: problem and step, and the time of the last state."""
 
 
 def start_weights(
@@ -40,30 +45,42 @@ def start_weights(
 
 
 def record(seed: int = 0) -> dict[str, Any]:
-    """Descend each problem with each step over the same time; gaps to the minimum of all starts, at ``kept`` moments.
+    """Descend each problem with each step; all starts' gaps to the minimum and Frobenius norms of both weights.
 
-    For comparison ``"frames"`` descends the weights with polar factors from the nearest frames, with the first step.
+    ``"gradient"`` is that at the end, of the weights divided by their spectral norms. For comparison ``"frames"``
+    descends with polar factors from the nearest frames, with the first step and to ``SETTINGS["time"]``.
     """
     told: dict[str, Any] = {}
     settings = [(name, step) for name in PROBLEMS for step in SETTINGS["steps"]]
     for name, step in progress(settings, "descents"):
         gamma, n, h = PROBLEMS[name]
-        W1, W2 = start_weights(gamma, n, h, SETTINGS["starts"], seed)
+        W = start_weights(gamma, n, h, SETTINGS["starts"], seed)
         least = constrained_minimum(np.array(gamma), n, "operator").loss
-        steps = round(SETTINGS["time"] / step)
-        run = descend_scaled(W1, W2, np.diag(gamma), step=step, steps=steps, every=steps // SETTINGS["kept"])
-        slopes = scaled_gradients(run.W1, run.W2, np.diag(gamma))
-        slope = np.sqrt(sum(np.sum(g**2, axis=(1, 2)) for g in slopes))
-        told[f"{name} {step:g}"] = {
-            "gap": np.round(run.loss - least, 7).tolist(),
-            "gradient": np.round(slope, 7).tolist(),
-            "norm": np.round([np.linalg.norm(W, axis=(1, 2)) for W in (W1, run.W1)], 7).tolist(),
-        }
         if step == SETTINGS["steps"][0]:
-            path, *_ = descend_network(
-                polar_factor(W1), polar_factor(W2), np.diag(gamma), step=step, steps=steps, every=steps
-            )
+            steps = round(SETTINGS["time"] / step)
+            frames = polar_factor(W[0]), polar_factor(W[1])
+            path, *_ = descend_network(*frames, np.diag(gamma), step=step, steps=steps, every=steps)
             told[f"{name} frames"] = {"gap": np.round(linear_loss(path[-1], np.array(gamma)) - least, 7).tolist()}
+        times, gap = [0.0], [scaled_loss(*W, np.diag(gamma)) - least]
+        norm = [[np.linalg.norm(w, axis=(1, 2)) for w in W]]
+        while times[-1] < LONGER.get(f"{name} {step:g}", SETTINGS["time"]):
+            lap = times[-1] or SETTINGS["first"]
+            steps = round(lap / step)
+            last = SETTINGS["averaged"]
+            run = descend_scaled(*W, np.diag(gamma), step=step, steps=steps - last, every=steps - last)
+            run = descend_scaled(run.W1, run.W2, np.diag(gamma), step=step, steps=last)
+            W = run.W1, run.W2
+            times.append(times[-1] + lap)
+            gap.append(run.loss[1:].mean(axis=0) - least)
+            norm.append([np.linalg.norm(w, axis=(1, 2)) for w in W])
+        first, second = (w / np.linalg.norm(w, 2, axis=(1, 2))[:, None, None] for w in W)
+        slope = np.sqrt(sum(np.sum(g**2, axis=(1, 2)) for g in scaled_gradients(first, second, np.diag(gamma))))
+        told[f"{name} {step:g}"] = {
+            "time": times,
+            "gap": np.round(gap, 7).tolist(),
+            "norm": np.round(norm, 5).tolist(),
+            "gradient": np.round(slope, 5).tolist(),
+        }
     return told
 
 

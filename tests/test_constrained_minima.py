@@ -8,6 +8,7 @@ from scipy.integrate import solve_ivp
 
 from ssltheory.constrained_minima import (
     constrained_minimum,
+    descend_bounded,
     descend_constrained,
     forced_ones,
     frames_with_product,
@@ -78,6 +79,20 @@ def test_projected_descent_finds_the_closed_form(constraint):
     assert np.allclose(np.linalg.svd(end, compute_uv=False), told.singular, atol=1e-6)
 
 
+@pytest.mark.parametrize(("m", "n", "h"), [(4, 2, 6), (4, 3, 5), (4, 3, 1)])
+def test_bounded_weights_find_the_minimum_and_tie_their_gains_if_they_keep_two(m, n, h):
+    rng = np.random.default_rng(m + n + h)
+    W = rng.normal(size=(8, h, m)), rng.normal(size=(8, h, n))
+    W1, W2 = descend_bounded(*W, np.diag(INDEFINITE), step=0.1, steps=1500)
+    sizes = [np.linalg.svdvals(W) for W in (W1, W2)]
+    assert max(s.max() for s in sizes) < 1 + 1e-12
+    loss = linear_loss(W1.mT @ W2, INDEFINITE)
+    assert loss.min() == pytest.approx(constrained_minimum(INDEFINITE, n, "operator", h).loss, abs=1e-9)
+    if h > 1:
+        for s in sizes:
+            assert np.allclose(s[loss < loss.min() + 1e-9, 1], 1)
+
+
 @given(seeds)
 def test_the_projections_are_nearest_points(seed):
     rng = np.random.default_rng(seed)
@@ -104,6 +119,7 @@ def test_the_least_width_is_where_the_minima_meet(seed, m, n):
         frames = constrained_minimum(gamma, n, "frames", h)
         assert frames.loss >= free.loss
         assert (frames.loss == free.loss) == (h >= least_width(gamma, n))
+        assert least_width(gamma, n) >= n
         assert np.array_equal(frames.singular, free.singular) == (h >= least_width(gamma, n, minimisers=True))
 
 

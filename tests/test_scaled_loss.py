@@ -73,6 +73,17 @@ def test_with_two_the_gradient_does_not_vanish_near_the_minimum():
     assert slope.min() > 0.1
 
 
+def test_near_a_kink_the_weights_grow_like_the_fourth_root_of_time():
+    gamma, n, h = PROBLEMS["two"]
+    early = descend_scaled(*start_weights(gamma, n, h, 10), np.diag(gamma), step=0.2, steps=600, every=600)
+    late = descend_scaled(early.W1, early.W2, np.diag(gamma), step=0.2, steps=1800, every=1800)
+    for before, after in ((early.W1, late.W1), (early.W2, late.W2)):
+        growth = np.linalg.norm(after, axis=(1, 2)) / np.linalg.norm(before, axis=(1, 2))
+        assert np.log(growth).mean() / np.log(4) == pytest.approx(0.25, abs=0.05)
+    least = constrained_minimum(np.array(gamma), n, "operator").loss
+    assert np.log((late.loss[-1] - least) / (early.loss[-1] - least)).mean() < -0.4
+
+
 @given(seeds)
 def test_the_weights_blow_up_before_the_bound(seed):
     W1, W2, gamma = problem(seed)
