@@ -9,6 +9,8 @@ contrast matrix. We average over the N anchors where our source sums: its matrix
 Source: Esser, Mukherjee, Ghoshdastidar (arXiv 2309.02011), equations (1), (2) and (7).
 """
 
+from typing import Literal, get_args
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -16,6 +18,7 @@ from ssltheory import _validate
 from ssltheory.digits import augment, load_digits
 
 __all__ = [
+    "centred_triples",
     "contrast_matrix",
     "digit_triples",
     "dot_loss",
@@ -24,6 +27,9 @@ __all__ = [
     "moon_triples",
     "sorted_eigen",
 ]
+
+
+Data = Literal["moons", "digits"]
 
 
 def contrast_matrix(
@@ -129,6 +135,31 @@ def digit_triples(
     order = rng.permutation(count)
     negative = np.empty_like(x)
     negative[order] = x[np.roll(order, int(rng.integers(1, count)))]
+    return x, positive, negative, labels
+
+
+def centred_triples(
+    rng: np.random.Generator, data: Data, *, count: int | None = None, directions: int | None = None
+) -> tuple[Float[np.ndarray, "N m"], Float[np.ndarray, "N m"], Float[np.ndarray, "N m"], Int[np.ndarray, " N"]]:
+    """Triples of half moons or of all digits with the mean of the anchors subtracted from every view, and the labels.
+
+    ``directions`` keeps that many principal directions of all anchors, ``count`` then a random choice of triples, whose
+    own mean is subtracted. Raises ``ValueError`` for other data, or more of either than there are.
+    """
+    _validate.one_of("data", data, get_args(Data))
+    *views, labels = moon_triples(rng) if data == "moons" else digit_triples(rng)
+    if directions is not None:
+        directions, largest = _validate.count("directions", directions), views[0].shape[1]
+        if directions > largest:
+            raise ValueError(f"directions must be at most {largest}; got {directions}")
+        axes = np.linalg.svd(views[0] - views[0].mean(axis=0), full_matrices=False)[2][:directions].T
+        views = [v @ axes for v in views]
+    if count is not None:
+        if _validate.count("count", count) > len(labels):
+            raise ValueError(f"count must be at most {len(labels)}; got {count}")
+        pick = rng.choice(len(labels), count, replace=False)
+        views, labels = [v[pick] for v in views], labels[pick]
+    x, positive, negative = (v - views[0].mean(axis=0) for v in views)
     return x, positive, negative, labels
 
 

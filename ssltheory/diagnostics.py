@@ -23,6 +23,7 @@ __all__ = [
     "participation_ratio",
     "principal_coordinates",
     "spectrum",
+    "whitened",
 ]
 
 
@@ -154,6 +155,30 @@ def principal_coordinates(
     # The singular vectors alone decide the turn: embeddings of vanishing size must not lose it to rounding.
     turn_left, _, turn_right = np.linalg.svd(left[:, :count].T @ (like - like.mean(axis=0)))
     return coordinates @ turn_left @ turn_right
+
+
+def whitened(
+    z: Num[np.ndarray, "N n"], z_test: Num[np.ndarray, "M n"]
+) -> tuple[Float[np.ndarray, "N n"], Float[np.ndarray, "M n"]]:
+    r"""Both sets of embeddings in principal coordinates of the first, each coordinate of the first with variance one.
+
+    .. math:: z \mapsto \Sigma^{-1} V^\top (z - \bar z), \qquad \operatorname{Cov}(z) = V \Sigma^2 V^\top
+
+    An invertible linear map of all embeddings changes the result by a rotation at most. Coordinates are free up to
+    their sign.
+
+    Raises:
+        ValueError: as :func:`spectrum`; the sets differ in dimension, or the first does not fill its n dimensions.
+    """
+    z, z_test = _embeddings("z", z), _embeddings("z_test", z_test)
+    if z.ndim != 2 or z_test.ndim != 2 or z.shape[1] != z_test.shape[1]:
+        raise ValueError(f"need (N, n) and (M, n); got {z.shape} and {z_test.shape}")
+    mean = z.mean(axis=0)
+    _, singular, rows = np.linalg.svd(z - mean, full_matrices=False)
+    if len(singular) < z.shape[1] or singular[-1] <= np.finfo(float).eps * max(z.shape) * singular[0]:
+        raise ValueError(f"z fills fewer than its {z.shape[1]} dimensions, and cannot be whitened")
+    turn = rows.T / singular * np.sqrt(len(z))
+    return (z - mean) @ turn, (z_test - mean) @ turn
 
 
 def knn_accuracy(

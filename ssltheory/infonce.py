@@ -1,13 +1,16 @@
 r"""Contrastive losses that compare an anchor with many negatives, for linear codes f(x) = q^T x.
 
     InfoNCE    L = mean_i [ -f(x_i) . f(x_i^+) + log mean_j exp f(x_i) . f(x_j^-) ]        (temperature 1)
+    in batch   L = mean_i [ -s_i + log (1/N) (exp s_i + sum_{j != i} exp f(x_i) . f(x_j)) ],  s_i = f(x_i) . f(x_i^+)
     spectral   L = -2 mean_i f(x_i) . f(x_i^+) + mean_ij (f(x_i) . f(x_j^-))^2
+
+and, without negatives, minus the mean cosine between the two codes of a pair.
 
 Every loss of S = q q^T alone has the flow q' = -2 Gamma(q) q, with one matrix for all components of the code. For
 InfoNCE it is the contrast matrix of the triples whose negative is the mean of all negatives with their softmax weights.
 
-Sources: van den Oord, Li, Vinyals (arXiv 1807.03748); HaoChen et al. (arXiv 2106.04156). The Gaussian closed form and
-its identity with the spectral loss are ours.
+Sources: van den Oord, Li, Vinyals (arXiv 1807.03748); HaoChen et al. (arXiv 2106.04156); Chen et al. (2020). The
+Gaussian closed form and its identity with the spectral loss are ours.
 """
 
 from collections.abc import Callable
@@ -21,7 +24,17 @@ from ssltheory.contrast import contrast_matrix
 from ssltheory.flow import follow, sample_times
 from ssltheory.trajectory import Outcome
 
-__all__ = ["Loss", "cosine_infonce", "gaussian_infonce", "limit_gram", "many_negatives", "many_negatives_flow"]
+__all__ = [
+    "Loss",
+    "component_reach",
+    "cosine_infonce",
+    "cosine_pairs",
+    "gaussian_infonce",
+    "in_batch_infonce",
+    "limit_gram",
+    "many_negatives",
+    "many_negatives_flow",
+]
 
 Loss = Literal["infonce", "spectral"]
 
@@ -56,6 +69,49 @@ def many_negatives(
     return value, contrast_matrix(x, positive, weights @ negative / (len(negative) * total))
 
 
+def in_batch_infonce(
+    q: Float[np.ndarray, "m n"], x: Float[np.ndarray, "N m"], positive: Float[np.ndarray, "N m"]
+) -> tuple[float, Float[np.ndarray, "m m"]]:
+    """InfoNCE in its usual form, with the positive in the denominator and the other anchors as negatives; and Gamma(q).
+
+    Raises ``ValueError`` for shapes that do not fit or fewer than two anchors.
+    """
+    x = _validate.shaped("x", x, ("N", "m"))
+    positive = _validate.shaped("positive", positive, x.shape)
+    _validate.count("anchors", len(x), 2)
+    q = _validate.shaped("q", q, (x.shape[1], "n"))
+    code = x @ q
+    agree = np.sum(code * (positive @ q), axis=1)
+    scores = code @ code.T
+    np.fill_diagonal(scores, agree)  # in its own row an anchor meets its positive, not itself
+    top = scores.max(axis=1, keepdims=True)
+    weights = np.exp(scores - top)
+    total = weights.mean(axis=1, keepdims=True)
+    value = float(np.mean(np.log(total) + top)) - float(np.mean(agree))
+    weights /= len(x) * total
+    own = np.diag(weights).copy()
+    np.fill_diagonal(weights, 0.0)
+    return value, contrast_matrix(x, positive, weights @ x + own[:, None] * positive)
+
+
+def cosine_pairs(
+    q: Float[np.ndarray, "m n"], x: Float[np.ndarray, "N m"], positive: Float[np.ndarray, "N m"]
+) -> tuple[float, Float[np.ndarray, "m m"]]:
+    """The loss -mean cos(f(x_i), f(x_i^+)) of pairs without negatives, and its matrix Gamma(q).
+
+    The loss does not change with the size of q, so that tr(q^T Gamma(q) q) = 0 and the flow keeps |q|. A code of rank
+    one has cosines 1 and -1 only, and is at rest. Raises ``ValueError`` for shapes that do not fit, or a view whose
+    code is zero.
+    """
+    x = _validate.shaped("x", x, ("N", "m"))
+    positive = _validate.shaped("positive", positive, x.shape)
+    q = _validate.shaped("q", q, (x.shape[1], "n"))
+    a, b = _unit_codes(q, x=x, positive=positive)
+    agree = np.sum((a @ q) * (b @ q), axis=1)
+    lengths = (a.T * agree) @ a + (b.T * agree) @ b
+    return -float(np.mean(agree)), contrast_matrix(a, b) + lengths / (2 * len(x))
+
+
 def cosine_infonce(
     q: Float[np.ndarray, "m n"],
     x: Float[np.ndarray, "N m"],
@@ -74,13 +130,7 @@ def cosine_infonce(
     negative = _validate.shaped("negative", negative, ("M", x.shape[1]))
     q = _validate.shaped("q", q, (x.shape[1], "n"))
     temperature = _validate.scalar("temperature", temperature, _validate.positive)
-    units = []
-    for name, views in (("x", x), ("positive", positive), ("negative", negative)):
-        size = np.linalg.norm(views @ q, axis=1, keepdims=True)
-        if not size.all():
-            raise ValueError(f"{name} has a view whose code is zero, and a zero has no direction")
-        units.append(views / size)
-    a, b, e = units
+    a, b, e = _unit_codes(q, x=x, positive=positive, negative=negative)
     agree = np.sum((a @ q) * (b @ q), axis=1)
     cosines = (a @ q) @ (e @ q).T
     weights = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / temperature)
@@ -135,6 +185,30 @@ def limit_gram(X: Float[np.ndarray, "m m"], Y: Float[np.ndarray, "m m"], n: int)
     return (back * np.clip(y, 0, None)) @ back.T
 
 
+def component_reach(
+    matrix: Callable[[np.ndarray], Float[np.ndarray, "m m"]],
+    q: Float[np.ndarray, "m n"],
+    push: Float[np.ndarray, " m"],
+    *,
+    step: float = 1e-6,
+) -> float:
+    """How much the velocity of a code's first component changes if ``push`` moves the second, over the first itself.
+
+    The velocity is -2 Gamma(q) q, with ``matrix`` giving Gamma(q); zero means that the components are decoupled. Finite
+    differences of length ``step``. Raises ``ValueError`` for shapes that do not fit or fewer than two components.
+    """
+    q = _validate.shaped("q", q, ("m", "n"))
+    push = _validate.shaped("push", push, (len(q),))
+    if q.shape[1] < 2:
+        raise ValueError(f"q has {q.shape[1]} component; need two")
+
+    def speed(state: np.ndarray) -> np.ndarray:
+        return (-2 * matrix(state) @ state)[:, 0]
+
+    moved = [speed(q + step * np.outer(push, unit)) - speed(q) for unit in np.eye(q.shape[1])[:2]]
+    return float(np.linalg.norm(moved[1]) / np.linalg.norm(moved[0]))
+
+
 def many_negatives_flow(
     matrix: Callable[[np.ndarray], Float[np.ndarray, "m m"]],
     q: Float[np.ndarray, "m n"],
@@ -164,3 +238,14 @@ def many_negatives_flow(
     path = follow(velocity, q.ravel(), times, at_rest=at_rest, rtol=rtol, atol=rtol * 1e-3, norm_limit=1e6)
     ends = {"diverged": Outcome.DIVERGED, "at rest": Outcome.CONVERGED}
     return path.t, path.states.reshape(-1, *q.shape), ends.get(path.end, Outcome.UNFINISHED)
+
+
+def _unit_codes(q: np.ndarray, **views: np.ndarray) -> list[np.ndarray]:
+    """The views, each divided by the length of its code."""
+    units = []
+    for name, each in views.items():
+        size = np.linalg.norm(each @ q, axis=1, keepdims=True)
+        if not size.all():
+            raise ValueError(f"{name} has a view whose code is zero, and a zero has no direction")
+        units.append(each / size)
+    return units

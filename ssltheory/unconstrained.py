@@ -20,6 +20,7 @@ from ssltheory.trajectory import Outcome
 
 __all__ = [
     "GramPath",
+    "blow_up_bound",
     "draw_gram",
     "gram_velocity",
     "kernel_flow",
@@ -163,9 +164,10 @@ def draw_gram(
 ) -> tuple[Float[np.ndarray, "m m"], Float[np.ndarray, "m n"], Float[np.ndarray, "n n"]]:
     """Draw the products G1, q, G2 of a random linear network of width h: of frames, or of Gaussian weights, var 1/h.
 
-    The second has the law of W^T W / h with standard normal W, drawn by its Cholesky factor (Bartlett), and is the
-    tangent-kernel parametrisation up to a factor sqrt(h) of the code, which no rate depends on. Raises ``ValueError``
-    for h < m or n with frames, h < m + n else.
+    The second has the law of W^T W / h with standard normal W, drawn by its Cholesky factor (Bartlett). The network is
+    f(x) = W_2^T W_1 x without a factor; its flow is that of standard normal weights with the factor h^{-1/2}, weights
+    and code divided by sqrt(h), at the same times and with the same kernel. Raises ``ValueError`` for h < m or n with
+    frames, h < m + n else.
     """
     h, m, n = (_validate.count(k, v) for k, v in (("h", h), ("m", m), ("n", n)))
     if frames:
@@ -245,6 +247,20 @@ def two_layer_kernel_norm(
     middle = G2[..., None, None] * np.eye(len(X)) + np.eye(n)[..., None, None] * G1[..., None, None, :, :]
     moved = middle @ X
     return np.sqrt(np.einsum("...kjab,...kjba->...", moved, moved))
+
+
+def blow_up_bound(norm2: float, loss: float, degree: int = 2) -> float:
+    r"""A time by which the weights of a network that is homogeneous of degree D in them have reached infinity.
+
+    .. math:: T \le \frac{|\theta(0)|^2}{4 D (D - 1)\, |L(0)|}
+
+    for the gradient flow of a loss on inner products of codes. ``norm2``: the squared norm of all weights at the start.
+    ``loss``: L(0) < 0. ``degree``: D >= 2, the number of layers. Raises ``ValueError`` for numbers out of range. Ours.
+    """
+    norm2 = _validate.scalar("norm2", norm2, _validate.positive)
+    depth = _validate.scalar("-loss", -loss, _validate.positive)
+    degree = _validate.count("degree", degree, 2)
+    return norm2 / (4 * degree * (degree - 1) * depth)
 
 
 def one_mode_blow_up(gamma: float, q: float, kernel_change: float | None = None) -> float:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssltheory.contrast import (
+    centred_triples,
     contrast_matrix,
     digit_triples,
     dot_loss,
@@ -85,3 +86,19 @@ def test_digits_pair_each_with_another():
 def test_bad_input_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_centred_triples_are_the_triples_seen_from_the_mean_of_the_anchors():
+    for data, draw in (("moons", moon_triples), ("digits", digit_triples)):
+        *views, labels = draw(np.random.default_rng(3))
+        *centred, same = centred_triples(np.random.default_rng(3), data)
+        assert np.array_equal(labels, same)
+        for one, two in zip(views, centred, strict=True):
+            assert np.allclose(one - views[0].mean(axis=0), two)
+    *few, labels = centred_triples(np.random.default_rng(3), "digits", count=50, directions=10)
+    assert [v.shape for v in few] == [(50, 10)] * 3
+    assert len(labels) == 50
+    assert np.allclose(few[0].mean(axis=0), 0)
+    for bad in ({"directions": 3}, {"count": 201}):
+        with pytest.raises(ValueError, match="at most"):
+            centred_triples(np.random.default_rng(0), "moons", **bad)

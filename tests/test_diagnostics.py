@@ -16,6 +16,7 @@ from ssltheory.diagnostics import (
     participation_ratio,
     principal_coordinates,
     spectrum,
+    whitened,
 )
 
 # Zero or well above the smallest normal number: a rescaled spectrum must not underflow.
@@ -244,3 +245,18 @@ def test_few_labels_are_refused_where_there_are_fewer():
     for seeds, counts, options in (([0, 1], (4,), good), ([0], (1,), good), ([0, 1], (1,), good | {"penalty": -1})):
         with pytest.raises(ValueError, match=r"class has only|seeds for|penalty"):
             few_label_accuracy(z, labels, z, labels, seeds, counts, **options)
+
+
+def test_whitening_undoes_every_invertible_map_up_to_a_rotation():
+    z, test, rng = cloud(0), cloud(1, count=9), np.random.default_rng(2)
+    a, b = whitened(z, test)
+    assert np.allclose(a.mean(axis=0), 0, atol=1e-12)
+    assert np.allclose(a.T @ a / len(a), np.eye(5))
+    M = rng.normal(size=(5, 5))
+    c, d = whitened(z @ M + 3, test @ M + 3)
+    assert np.allclose(a @ b.T, c @ d.T)
+    for bad in (z[:, [0, 0, 1, 2, 3]] * [1, 0, 1, 1, 1], z[:3]):
+        with pytest.raises(ValueError, match="cannot be whitened"):
+            whitened(bad, test)
+    with pytest.raises(ValueError, match="need"):
+        whitened(z, test[:, :2])

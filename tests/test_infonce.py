@@ -58,6 +58,38 @@ def test_the_matrix_of_normalised_codes_gives_the_gradient_and_keeps_their_size(
     assert np.isclose(infonce.cosine_infonce(7 * q, x, plus, minus, temperature=0.3)[0], value)
 
 
+@pytest.mark.parametrize("name", ["in_batch_infonce", "cosine_pairs"])
+def test_losses_of_pairs_alone_have_the_gradient_of_automatic_differentiation(name):
+    torch = pytest.importorskip("torch")
+    x, plus, q = *np.random.default_rng(8).normal(size=(2, 6, 3)), np.random.default_rng(9).normal(size=(3, 2))
+    value, matrix = getattr(infonce, name)(q, x, plus)
+    code = torch.tensor(q, requires_grad=True)
+    f, g = (torch.tensor(v) @ code for v in (x, plus))
+    if name == "cosine_pairs":
+        told = -torch.nn.functional.cosine_similarity(f, g).mean()
+        assert np.isclose(infonce.cosine_pairs(7 * q, x, plus)[0], value)
+    else:
+        agree = (f * g).sum(dim=1)
+        others = torch.where(torch.eye(6, dtype=torch.bool), agree[:, None], f @ f.T)
+        told = (others.logsumexp(dim=1) - agree).mean() - np.log(6)
+    (gradient,) = torch.autograd.grad(told, code)
+    assert np.isclose(value, told.item())
+    assert np.allclose(matrix, matrix.T)
+    assert np.allclose(2 * matrix @ q, gradient.numpy(), rtol=1e-10, atol=1e-12)
+
+
+def test_a_code_of_rank_one_rests_under_cosines_and_components_reach_each_other():
+    rng = np.random.default_rng(10)
+    x, plus, q = *rng.normal(size=(2, 30, 3)), rng.normal(size=(3, 2))
+    thin = np.outer(q[:, 0], [1.0, 2.0])
+    value, matrix = infonce.cosine_pairs(thin, x, plus)
+    assert np.allclose(matrix @ thin, 0, atol=1e-12)
+    assert np.isclose(value, -np.mean(np.sign(x @ q[:, 0]) * np.sign(plus @ q[:, 0])))
+    push, naive = rng.normal(size=3), contrast_matrix(x, plus)
+    assert infonce.component_reach(lambda s: naive, q, push) == 0.0
+    assert infonce.component_reach(lambda s: infonce.cosine_pairs(s, x, plus)[1], q, push) > 0.01
+
+
 def test_small_codes_follow_the_dot_product_loss():
     rng = np.random.default_rng(1)
     x, plus, minus, q = *rng.normal(size=(3, 9, 3)), rng.normal(size=(3, 2))

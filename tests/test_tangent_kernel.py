@@ -53,6 +53,27 @@ def test_a_very_wide_network_trains_as_its_first_kernel_says():
     assert np.isclose(np.linalg.norm(later) / np.linalg.norm(F), event["growth"], rtol=0.1)
 
 
+def test_the_spread_of_diagonal_blocks_tells_outputs_from_networks():
+    one = np.array([[2.0, 1.0], [1.0, 3.0]])
+    scale = np.array([[1.0, 1.2], [0.6, 0.8]])  # network, output
+    blocks = np.einsum("sk,kj,pq->skjpq", scale, np.eye(2), one)
+    within, between = tk.diagonal_spread(blocks)
+    assert np.isclose(within, 0.1 / 0.9)
+    assert np.isclose(between, 0.2 / 0.9)
+
+
+def test_with_fixed_features_three_regressions_are_one():
+    rng = np.random.default_rng(6)
+    x, Y = rng.normal(size=(12, 2)), rng.normal(size=(12, 3))
+    W1, W2, c = tk.draw_weights(rng, 20, 2, 3, "gaussian")
+    for both in (False, True):
+        joint = tk.train_regression(W1, W2, x, Y, "relu", c, both=both)
+        alone = [tk.train_regression(W1, W2[:, [k]], x, Y[:, [k]], "relu", c, both=both) for k in range(3)]
+        assert np.allclose(joint, np.hstack(alone), rtol=0, atol=1e-12) is not both
+    longer = tk.train_regression(W1, W2, x, Y, "relu", c, steps=2000)
+    assert np.square(longer - Y).sum() < np.square(joint - Y).sum()
+
+
 def test_rates_are_the_eigenvalues_of_kernel_times_pairing():
     M = np.random.default_rng(5).normal(size=(9, 9))
     K, B = M @ M.T, pairing_matrix(3)
@@ -62,7 +83,7 @@ def test_rates_are_the_eigenvalues_of_kernel_times_pairing():
 
 def test_the_record_can_be_made_again():
     rows = read_record("tangent_kernel").data
-    assert len(rows) == len(tk.SETTINGS) * len(tk.WIDTHS) * len(tk.SEEDS)
+    assert len(rows) == len(tk.WIDTHS) * sum(len(tk.SEEDS[phi]) for _, phi in tk.SETTINGS)
     row = next(r for r in rows if (r["law"], r["activation"], r["h"], r["seed"]) == ("frames", "relu", 64, 3))
     again = tk.train_one("frames", "relu", 64, 3)
     assert np.isclose(again["off"], row["off"], rtol=1e-9)

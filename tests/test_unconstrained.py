@@ -122,6 +122,16 @@ def test_one_mode_reaches_infinity_when_told():
     assert np.isclose(mid.G1[-1, 0, 0], 1.1, rtol=1e-8)
 
 
+@pytest.mark.parametrize("degree", [2, 3, 4])
+def test_infinity_is_reached_before_the_bound(degree):
+    # f(x) = (product of `degree` equal numbers a) x with gamma = -1: a' = 2 a^(2 degree - 1)
+    a = 0.7
+    exact = a ** (2 - 2 * degree) / (4 * (degree - 1))
+    assert np.isclose(un.blow_up_bound(degree * a**2, -(a ** (2 * degree)), degree), exact)  # equal layers reach it
+    with pytest.raises(ValueError, match="greater than 0"):
+        un.blow_up_bound(1.0, 0.5)
+
+
 def test_random_products_have_the_law_of_those_of_random_weights():
     rng = np.random.default_rng(0)
     h, m, n, many = 12, 2, 2, 4000
