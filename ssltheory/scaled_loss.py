@@ -99,9 +99,9 @@ def descend_scaled(
 ) -> ScaledDescent:
     """Descend the scaled loss by plain gradient steps, W <- W - step_k gradient; no constraint is imposed.
 
-    ``step_k`` = ``step`` / sqrt(1 + ``decay`` k): with ``decay`` > 0 the steps shrink and their sum does not converge,
-    so that the descent can approach a kink. Raises ``ValueError`` as :func:`scaled_loss`, for ``step`` <= 0,
-    ``decay`` < 0 or counts below 1.
+    ``step_k`` = ``step`` / sqrt(1 + ``decay`` k). With ``decay`` = 0 too the steps shrink, measured on the weights,
+    which they lengthen: near a kink like the root of k. Raises ``ValueError`` as :func:`scaled_loss`, for ``step``
+    <= 0, ``decay`` < 0 or counts below 1.
     """
     step = _validate.scalar("step", step, _validate.positive)
     decay = _validate.scalar("decay", decay, _validate.nonnegative)
