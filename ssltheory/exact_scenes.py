@@ -9,13 +9,14 @@ from ssltheory import _validate
 from ssltheory.contrast import contrast_matrix, linear_loss, moon_triples
 from ssltheory.explorers import Circle, Line, Panel, Points, Scene
 from ssltheory.orthogonal_flow import (
+    FOLLOWED,
     Flow,
     Retraction,
     descend_network,
-    euler_step,
-    network_step,
+    euler_path,
     orthogonal_flow,
     random_network,
+    step_path,
 )
 from ssltheory.single_code import single_solution
 from ssltheory.stiefel import ROTATION, Tangent
@@ -24,13 +25,13 @@ __all__ = ["DURATION", "Data", "Rule", "frame_scene", "scene_gamma"]
 
 Rule = Literal["plain", "grassmann", "canonical", "qr"]
 Data = Literal["moons", "last", "positive"]
-RULES: dict[str, tuple[Tangent | None, Retraction, Flow]] = {
-    "plain": (None, "polar", "embedded"),
-    "grassmann": ("grassmann", "polar", "grassmann"),
-    "canonical": ("canonical", "polar", "canonical"),
-    "qr": (None, "qr", "qr"),
+RULES: dict[str, tuple[Tangent | None, Retraction]] = {
+    "plain": (None, "polar"),
+    "grassmann": ("grassmann", "polar"),
+    "canonical": ("canonical", "polar"),
+    "qr": (None, "qr"),
 }
-"""Part of the gradient, way back to the frames, and the flow that small steps follow."""
+"""Part of the gradient and way back to the frames."""
 DURATION = 8.0
 
 
@@ -58,7 +59,7 @@ def frame_scene(data: Data, rule: Rule, width: int, step: float, seed: int) -> S
     gamma = scene_gamma(data)
     W1, W2 = random_network(np.random.default_rng(seed), _validate.count("width", width, 2), 2, 1)
     q = W1.T @ W2
-    tangent, retraction, kind = RULES[rule]
+    tangent, retraction = RULES[rule]
     steps = round(DURATION / step)
     every = max(steps // 20, 1)
     steps -= steps % every
@@ -66,15 +67,13 @@ def frame_scene(data: Data, rule: Rule, width: int, step: float, seed: int) -> S
     network = descend_network(
         W1, W2, gamma, step=step, steps=steps, every=every, tangent=tangent, retraction=retraction
     )[0]
-    exact, euler = [q], [q]
-    for _ in range(steps):
-        exact.append(network_step(exact[-1], gamma, step, tangent=tangent, retraction=retraction))
-        euler.append(euler_step(euler[-1], gamma, step) if np.abs(euler[-1]).max() < 50 else euler[-1] * np.nan)
-    smooth = _flow(data, kind, width, seed)
+    exact = step_path(q, gamma, step, steps, tangent=tangent, retraction=retraction)
+    euler = euler_path(q, gamma, step, steps, limit=50)
+    smooth = _flow(data, FOLLOWED[tangent, retraction], width, seed)
     drawn: list[tuple[Any, np.ndarray, dict[str, Any]]] = [
         (smooth[0], smooth[1], {"color": "teacher", "width": 3.0, "label": "flow of this rule"}),
-        (times, np.stack(euler[::every]), {"color": "ema", "dash": "dashed", "label": "Euler, equation (12)"}),
-        (times, np.stack(exact[::every]), {"color": "sg", "width": 1.0, "label": "exact step"}),
+        (times, euler[::every], {"color": "ema", "dash": "dashed", "label": "Euler, equation (12)"}),
+        (times, exact[::every], {"color": "sg", "width": 1.0, "label": "exact step"}),
     ]
     values, vectors = np.linalg.eigh(gamma)
     best = values[0] if values[0] < 0 or width == 2 else 0.0
@@ -93,7 +92,7 @@ def frame_scene(data: Data, rule: Rule, width: int, step: float, seed: int) -> S
         Panel(left, xlabel="time", ylabel="loss", xlim=(0, DURATION), ylim=(-1.15, 0.9)),
         Panel(plane, xlabel="q₁", ylabel="q₂", xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), equal=True),
     ]
-    return Scene(panels, _words(best, _loss(network, gamma)[-1], _loss(np.stack(euler), gamma)))
+    return Scene(panels, _words(best, _loss(network, gamma)[-1], _loss(euler, gamma)))
 
 
 @cache

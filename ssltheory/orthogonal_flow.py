@@ -20,20 +20,35 @@ from ssltheory.stiefel import ROTATION, Tangent, polar_factor, qr_factor, random
 from ssltheory.trajectory import Outcome
 
 __all__ = [
+    "FOLLOWED",
     "Flow",
     "FramePath",
     "descend_network",
+    "euler_path",
     "euler_step",
     "flow_velocity",
     "network_gradients",
     "network_step",
     "orthogonal_flow",
     "random_network",
+    "step_path",
 ]
 
 Flow = Literal["grassmann", "embedded", "canonical", "qr"]
 """The flows of a gradient step that is projected in different ways; :func:`flow_velocity` gives the formulas."""
 Retraction = Literal["polar", "qr"]
+
+FOLLOWED: dict[tuple[Tangent | None, Retraction], Flow] = {
+    ("grassmann", "polar"): "grassmann",
+    ("grassmann", "qr"): "grassmann",
+    (None, "polar"): "embedded",
+    ("embedded", "polar"): "embedded",
+    ("embedded", "qr"): "embedded",
+    ("canonical", "polar"): "canonical",
+    ("canonical", "qr"): "canonical",
+    (None, "qr"): "qr",
+}
+"""The flow that small steps follow, by the part of the gradient that is kept and the way back to the frames. Ours."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +162,31 @@ def euler_step(
     return q + step * flow_velocity(q, gamma, "grassmann")
 
 
+def euler_path(
+    q: Float[np.ndarray, "*batch m n"],
+    gamma: Float[np.ndarray, "..."],
+    step: float,
+    steps: int,
+    *,
+    limit: float = np.inf,
+) -> Float[np.ndarray, "T *batch m n"]:
+    """The start and the states after 1, ..., ``steps`` of :func:`euler_step`.
+
+    Once an entry is larger than ``limit`` in modulus, what follows is nan. Raises ``ValueError`` as
+    :func:`euler_step`, for ``steps`` < 1 and a limit that is not positive.
+    """
+    steps = _validate.count("steps", steps)
+    if not limit > 0:
+        raise ValueError(f"limit must be greater than 0; got {limit}")
+    path = np.full((steps + 1, *np.shape(q)), np.nan)
+    path[0] = q
+    for k in range(steps):
+        if np.abs(path[k]).max() > limit:
+            break
+        path[k + 1] = euler_step(path[k], gamma, step)
+    return path
+
+
 def network_step(
     q: Float[np.ndarray, "*batch m n"],
     gamma: Float[np.ndarray, "..."],
@@ -184,6 +224,25 @@ def network_step(
     M, c, second = _orthogonal.step_in_span(U.mT @ U, step, None if tangent is None else ROTATION[tangent])
     first = np.eye(q.shape[-2]) + U @ M @ U.mT
     return _inverse_root(first, retraction).mT @ (U @ c) @ _inverse_root(second, retraction)
+
+
+def step_path(
+    q: Float[np.ndarray, "*batch m n"],
+    gamma: Float[np.ndarray, "..."],
+    step: float,
+    steps: int,
+    *,
+    tangent: Tangent | None = None,
+    retraction: Retraction = "polar",
+) -> Float[np.ndarray, "T *batch m n"]:
+    """The start and the states after 1, ..., ``steps`` of :func:`network_step`, whose errors it raises.
+
+    Raises ``ValueError`` for ``steps`` < 1 too.
+    """
+    path = [np.asarray(q)]
+    for _ in range(_validate.count("steps", steps)):
+        path.append(network_step(path[-1], gamma, step, tangent=tangent, retraction=retraction))
+    return np.stack(path)
 
 
 def random_network(

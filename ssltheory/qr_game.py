@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from ssltheory import _validate
 
-__all__ = ["game_payoffs", "game_rest", "rest_angle"]
+__all__ = ["game_order", "game_payoffs", "game_rest", "rest_angle"]
 
 
 def game_payoffs(gamma: Float[np.ndarray, " m"]) -> Float[np.ndarray, "m m"]:
@@ -25,6 +25,18 @@ def game_payoffs(gamma: Float[np.ndarray, " m"]) -> Float[np.ndarray, "m m"]:
     gamma = _validate.shaped("gamma", gamma, ("m",))
     upper = np.triu(gamma[None, :] - 2 * gamma[:, None], 1)
     return upper - upper.T
+
+
+def game_order(gamma: Float[np.ndarray, " m"]) -> tuple[int, ...] | None:
+    """The coordinates (counted from 0) so that each beats all that follow it; None if there is no such order.
+
+    There is none if three coordinates beat one another in a circle, or if two are equally strong, gamma_k = 2 gamma_j
+    for j before k. Raises ``ValueError`` unless ``gamma`` is a vector.
+    """
+    B = game_payoffs(gamma)
+    wins = (B > 0).sum(axis=1)
+    order = np.argsort(-wins, kind="stable")
+    return tuple(int(j) for j in order) if sorted(wins) == list(range(len(B))) else None
 
 
 def game_rest(gamma: Float[np.ndarray, " 3"]) -> Float[np.ndarray, " 3"] | None:

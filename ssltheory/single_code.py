@@ -1,8 +1,8 @@
 r"""A code of one number, n = 1: the constrained flows in closed form, for every Gamma and every start of a network.
 
-q is a vector in the eigenvectors of Gamma. With x = |q|^2, Q = q^T Gamma q and omega = 0, 1, 2 for three projections,
+q is a vector in the eigenvectors of Gamma. With x = |q|^2, L = q^T Gamma q and omega = 0, 1, 2 for three projections,
 
-    q_j' = [-(4 - (2 - omega) x) gamma_j + (2 + omega) Q] q_j,        x' = -8 Q (1 - x).
+    q_j' = [-(4 - (2 - omega) x) gamma_j + (2 + omega) L] q_j,        x' = -8 L (1 - x).
 
 In the clock s with ds = (4 - (2 - omega) x) dt the direction of q is that of exp(-Gamma s) q(0), and the length follows
 from the first integral x (1 - x)^{-a} / |exp(-Gamma s) q(0)|^2 with a = (2 + omega) / 4. Ours, except for the flow at

@@ -28,7 +28,7 @@ def random_frame(
 ) -> Float[np.ndarray, "*batch h k"]:
     """Draw frames uniformly: W^T W = I, and the law of W is unchanged by W -> O W Q for orthogonal O, Q.
 
-    The polar factor of a Gaussian matrix. Raises ``ValueError`` for k > h.
+    The factor of Gram and Schmidt of a Gaussian matrix. Raises ``ValueError`` for k > h.
     """
     h, k = _validate.count("h", h), _validate.count("k", k)
     if k > h:

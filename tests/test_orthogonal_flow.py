@@ -8,13 +8,16 @@ from hypothesis import strategies as st
 
 from ssltheory.contrast import linear_loss
 from ssltheory.orthogonal_flow import (
+    FOLLOWED,
     descend_network,
+    euler_path,
     euler_step,
     flow_velocity,
     network_gradients,
     network_step,
     orthogonal_flow,
     random_network,
+    step_path,
 )
 from ssltheory.stiefel import ROTATION
 
@@ -43,10 +46,7 @@ def test_the_gradients_are_those_of_autograd():
 def test_the_step_in_coordinates_is_the_step_of_the_network(h, tangent, retraction):
     gamma, W1, W2 = problem(h, h=h)
     path, *_ = descend_network(W1, W2, gamma, step=0.04, steps=40, tangent=tangent, retraction=retraction)
-    q = path[0]
-    for reached in path[1:]:
-        q = network_step(q, gamma, 0.04, tangent=tangent, retraction=retraction)
-        assert np.abs(q - reached).max() < 1e-9
+    assert np.abs(step_path(path[0], gamma, 0.04, 40, tangent=tangent, retraction=retraction) - path).max() < 1e-9
     values, V = np.linalg.eigh(gamma)
     if retraction == "polar":  # in the eigenvectors: the same step
         turned = network_step(V.T @ path[0], values, 0.04, tangent=tangent)
@@ -56,7 +56,7 @@ def test_the_step_in_coordinates_is_the_step_of_the_network(h, tangent, retracti
 @pytest.mark.parametrize(("tangent", "retraction"), RULES)
 def test_small_steps_follow_the_flow_named(tangent, retraction):
     gamma, W1, W2 = problem(2)
-    q, kind = W1.T @ W2, tangent or ("embedded" if retraction == "polar" else "qr")
+    q, kind = W1.T @ W2, FOLLOWED[tangent, retraction]
     errors = []
     for step in (1e-3, 1e-4):
         rate = (network_step(q, gamma, step, tangent=tangent, retraction=retraction) - q) / step
@@ -119,6 +119,39 @@ def test_an_euler_step_is_the_grassmann_flow_and_may_leave_the_networks():
     assert run.outcome == "diverged"
 
 
+def test_a_path_of_euler_steps_ends_in_nan_outside_its_limit():
+    q, gamma = np.array([[1.2], [0.1]]), np.array([1.0, -0.5])
+    path = euler_path(q, gamma, 0.2, 30, limit=5.0)
+    assert np.array_equal(path[0], q)
+    assert np.array_equal(path[2], euler_step(euler_step(q, gamma, 0.2), gamma, 0.2))
+    size = np.abs(path).max(axis=(1, 2))
+    left = int(np.argmax(size > 5))
+    assert 0 < left < 30
+    assert np.isnan(path[left + 1 :]).all()
+    assert np.isfinite(path[: left + 1]).all()
+
+
+@pytest.mark.parametrize("kind", KINDS[:3])
+def test_columns_in_orthogonal_invariant_subspaces_do_not_feel_one_another(kind):
+    gamma, q = np.array([-1.0, -0.6, 0.3, 0.5]), np.zeros((4, 2))
+    q[[0, 2], 0], q[[1, 3], 1] = [0.2, 0.4], [-0.3, 0.5]
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]])
+    together, *alone = (
+        orthogonal_flow(start, gamma, kind, duration=1.3, samples=2, rtol=1e-12, atol=1e-14).q[-1]
+        for start in (q @ turn, q[:, :1], q[:, 1:])
+    )
+    assert np.allclose(together, np.hstack(alone) @ turn, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", KINDS[1:3])
+def test_several_features_end_in_the_same_space_and_not_at_the_same_code(kind):
+    gamma = np.array([-1.0, -0.6, 0.3, 0.5])
+    W1, W2 = random_network(np.random.default_rng(0), 12, 4, 2)
+    first, other = (orthogonal_flow(W1.T @ W2, gamma, k, duration=60, samples=2).q[-1] for k in ("grassmann", kind))
+    assert np.allclose(first @ first.T, other @ other.T, atol=1e-9)
+    assert np.abs(first - other).max() > 0.03
+
+
 def test_the_loss_is_that_of_the_samples():
     gamma, W1, W2 = problem(7)
     assert linear_loss(W1.T @ W2, gamma) == pytest.approx(np.trace(W2.T @ W1 @ gamma @ W1.T @ W2))
@@ -132,6 +165,9 @@ def test_the_loss_is_that_of_the_samples():
         (lambda: flow_velocity(np.ones((2, 1)), np.array([[0.0, 1], [0, 0]]), "qr"), "symmetric"),
         (lambda: network_step(np.ones((2, 1)) / 2, np.eye(2), 0.0), "step"),
         (lambda: network_step(np.ones((2, 1)) / 2, np.eye(2), 0.1, retraction="svd"), "retraction"),
+        (lambda: step_path(np.ones((2, 1)) / 2, np.eye(2), 0.1, 0), "steps"),
+        (lambda: euler_path(np.ones((2, 1)) / 2, np.eye(2), 0.1, 0), "steps"),
+        (lambda: euler_path(np.ones((2, 1)) / 2, np.eye(2), 0.1, 1, limit=0.0), "limit"),
         (lambda: orthogonal_flow(np.ones((2, 1)), np.eye(2), "qr", duration=0), "duration"),
         (lambda: orthogonal_flow(np.ones((2, 1)), np.eye(2), "qr", duration=1, norm_limit=1), "norm_limit"),
         (lambda: network_gradients(np.ones((5, 3)), np.ones((4, 1)), np.eye(3)), "W2 has shape"),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssltheory.orthogonal_flow import flow_velocity, network_step, orthogonal_flow
-from ssltheory.qr_game import game_payoffs, game_rest, rest_angle
+from ssltheory.qr_game import game_order, game_payoffs, game_rest, rest_angle
 
 seeds = st.integers(0, 10**6)
 
@@ -20,6 +20,23 @@ def test_the_flow_on_the_sphere_is_the_game(seed, m):
     velocity = flow_velocity(q[:, None], gamma, "qr")[:, 0]
     assert np.allclose(2 * q * velocity, 4 * y * (B @ y), atol=1e-9)
     assert np.array_equal(B, -B.T)
+
+
+def test_who_beats_whom():
+    assert game_order(np.array([0.5, -0.3, -1.0, -3.0])) == (3, 2, 1, 0)
+    assert game_order(np.array([0.5, -1.0, -1.4, -1.7])) == (1, 2, 3, 0)
+    assert game_order(np.array([-1.0, -1.5, -2.5])) is None  # in a circle
+    assert game_order(np.array([-1.0, -2.0])) is None  # equally strong
+
+
+@given(seeds, st.integers(2, 6))
+def test_an_order_agrees_with_every_pair(seed, m):
+    gamma = np.random.default_rng(seed).normal(size=m)
+    order, B = game_order(gamma), game_payoffs(gamma)
+    if order is None:
+        assert m > 2
+    else:
+        assert (np.triu(B[np.ix_(order, order)], 1)[np.triu_indices(m, 1)] > 0).all()
 
 
 def test_three_that_beat_one_another_go_round_and_keep_their_product():
