@@ -24,25 +24,35 @@ from jaxtyping import Float
 
 from ssltheory import _validate
 from ssltheory.contrast import contrast_matrix, digit_triples, moon_triples, sorted_eigen
-from ssltheory.orthogonal_flow import flow_velocity, random_network
+from ssltheory.orthogonal_flow import flow_velocity, network_step, random_network
 from ssltheory.records import progress, write_record
 from ssltheory.stiefel import Tangent, polar_factor, tangent_part
 
 __all__ = [
     "Activation",
+    "GapCourse",
     "Trained",
     "activate",
     "bound_ratios",
     "coordinate_moment",
     "exponent",
+    "gap_course",
     "gap_mean_square",
+    "gap_scale",
+    "lead_unit",
+    "leading_gap",
     "localised_network",
     "mean_difference",
     "nonlinear_gradients",
+    "recorded",
+    "relative_gap",
+    "remainder_size",
     "root_mean_square",
     "row_bound",
     "row_size",
+    "settled_share",
     "shrunk_code",
+    "slope_error",
     "train_network",
 ]
 
@@ -50,6 +60,8 @@ Activation = Literal["linear", "tanh", "relu", "sigmoid", "centred", "softplus",
 """Names of activations; :func:`activate` gives the formulas."""
 
 WIDTHS = (10, 20, 50, 100, 200, 500, 1000, 2000)
+# Activations of one network beyond which a batch is trained one network at a time: they then stay in the cache.
+_ONE_BY_ONE = 60_000
 SWEPT: tuple[Activation, ...] = ("tanh", "relu", "sigmoid", "centred", "softplus")
 
 
@@ -125,6 +137,50 @@ def gap_mean_square(
     return float(scale * quad(integrand, 0.0, end, epsabs=0.0, epsrel=1e-12, limit=200)[0])
 
 
+def leading_gap(second: float, third: float, length: float, h: int) -> float:
+    r"""The leading term, for wide random networks, of the root mean square gap in units of the linear output.
+
+    .. math:: \tfrac{\sqrt 3}{2}\,|\varphi''(0)|\,|x|\,h^{-1/2}, \quad\text{or, if } \varphi''(0) = 0, \quad
+              \tfrac{\sqrt{15}}{6}\,|\varphi'''(0)|\,|x|^2\,h^{-1}
+
+    ``second`` and ``third`` are phi''(0) and phi'''(0), ``length`` is |x|. Raises ``ValueError`` for a ``length`` <= 0
+    or h < 1. Ours.
+    """
+    second, third = _validate.scalar("second", second), _validate.scalar("third", third)
+    h, length = _validate.count("h", h), _validate.scalar("length", length, _validate.positive)
+    if second:
+        return float(np.sqrt(3) / 2 * abs(second) * length / np.sqrt(h))
+    return float(np.sqrt(15) / 6 * abs(third) * length**2 / h)
+
+
+def slope_error(name: Activation, reach: float) -> float:
+    r"""The largest distance of the activation's slope from one near zero, eps of the chapter.
+
+    .. math:: \max_{|a| \le \text{reach}} |\varphi'(a) - 1|
+
+    over 2,001 equally spaced points. Raises ``ValueError`` for a ``reach`` <= 0 or another name.
+    """
+    reach = _validate.scalar("reach", reach, _validate.positive)
+    return float(np.abs(activate(name, np.linspace(-reach, reach, 2001))[1] - 1).max())
+
+
+def gap_scale(q0: float, e0: float, eps: float, mu: float, t: float) -> float:
+    r"""What the chapter's theorem bounds the gap by at time t, up to a constant.
+
+    .. math:: |q_0|\, e^{\mu \min(t, \ell/\mu)} \Bigl( \varepsilon\,(1 + t) + \frac{e_0}{|q_0|} \Bigr), \qquad
+              \ell = \max\Bigl(0, \log\frac{1}{|q_0|}\Bigr)
+
+    for the norm ``q0`` of q at the start, the mean remainder ``e0`` there, and mu = 4 |gamma_1|. Raises ``ValueError``
+    unless ``q0`` and ``mu`` are positive and the others at least 0.
+    """
+    q0, mu = _validate.scalar("q0", q0, _validate.positive), _validate.scalar("mu", mu, _validate.positive)
+    e0, eps, t = (
+        _validate.scalar(name, value, _validate.nonnegative) for name, value in (("e0", e0), ("eps", eps), ("t", t))
+    )
+    growth = np.exp(min(mu * t, max(0.0, -np.log(q0))))
+    return float(q0 * growth * (eps * (1 + t) + e0 / q0))
+
+
 def row_size(W: Float[np.ndarray, "*batch h k"]) -> Float[np.ndarray, "*batch"]:
     """The largest norm of a row: how localised a frame is. It lies between sqrt(k / h) and 1.
 
@@ -151,6 +207,17 @@ def root_mean_square(codes: Float[np.ndarray, "*batch N n"]) -> Float[np.ndarray
     """The root of the mean over the samples of |code|^2. Raises ``ValueError`` for fewer than two dimensions."""
     codes = _validate.shaped("codes", codes, ("N", "n"), batched=True)
     return np.sqrt(np.square(codes).sum(axis=-1).mean(axis=-1))
+
+
+def relative_gap(
+    codes: Float[np.ndarray, "*batch N n"], linear: Float[np.ndarray, "*batch N n"]
+) -> Float[np.ndarray, "*batch"]:
+    """The root mean square of codes - linear in units of that of the linear codes.
+
+    Raises ``ValueError`` for fewer than two dimensions or shapes that differ.
+    """
+    linear = _validate.shaped("linear", linear, ("N", "n"), batched=True)
+    return root_mean_square(_validate.shaped("codes", codes, linear.shape) - linear) / root_mean_square(linear)
 
 
 def mean_difference(positive: Float[np.ndarray, "N m"], negative: Float[np.ndarray, "N m"]) -> Float[np.ndarray, " m"]:
@@ -210,6 +277,50 @@ class Trained:
         return activate(self.activation, x @ self.W1.mT)[0] @ self.W2
 
 
+def remainder_size(
+    run: Trained, views: tuple[Float[np.ndarray, "N m"], Float[np.ndarray, "N m"], Float[np.ndarray, "N m"]]
+) -> Float[np.ndarray, "*batch"]:
+    """The sum over the three kinds of views of the mean of |f(x) - p^T x|, p = W_1^T W_2: what is not linear in f.
+
+    Raises ``ValueError`` for views of another dimension than the network's.
+    """
+    p = run.W1.mT @ run.W2
+    return sum(np.linalg.norm(run.codes(v) - v @ p, axis=-1).mean(axis=-1) for v in views)
+
+
+def lead_unit(
+    run: Trained, x: Float[np.ndarray, "N m"]
+) -> tuple[Float[np.ndarray, "*batch"], Float[np.ndarray, "*batch 2"]]:
+    """How much of the output, n = 1, the unit with the largest weight carries, and the two largest weights.
+
+    The first is the norm over the samples of w_i phi(u_i^T x) for the unit with the largest |w_i|, divided by that of
+    the output; the second are w_i and the next weight in size, multiplied by the sign of w_i. Raises ``ValueError``
+    unless there is one output, or for samples of another dimension than the network's.
+    """
+    x, w = _validate.shaped("x", x, ("N", run.W1.shape[-1])), run.W2
+    if w.shape[-1] != 1:
+        raise ValueError(f"W2 has shape {w.shape}; need one output")
+    first, second = (np.argsort(-np.abs(w), axis=-2, kind="stable")[..., k : k + 1, :] for k in range(2))
+    row = np.take_along_axis(run.W1, first, axis=-2)
+    alone = activate(run.activation, x @ row.mT)[0] * np.take_along_axis(w, first, axis=-2)
+    pair = np.concatenate([np.take_along_axis(w, k, axis=-2)[..., 0] for k in (first, second)], axis=-1)
+    return root_mean_square(alone) / root_mean_square(run.codes(x)), pair * np.sign(pair[..., :1])
+
+
+def settled_share(run: Trained, x: Float[np.ndarray, "N m"], limit: float) -> Float[np.ndarray, "*batch"]:
+    """The share of |W_2|^2 of units whose input has one sign for more than a share ``limit`` of the samples.
+
+    Where its input has one sign, a ReLU unit is linear. Raises ``ValueError`` for a ``limit`` outside (0, 1) or samples
+    of another dimension than the network's.
+    """
+    x, limit = _validate.shaped("x", x, ("N", run.W1.shape[-1])), _validate.scalar("limit", limit, _validate.positive)
+    if limit >= 1:
+        raise ValueError(f"limit must be below 1; got {limit:.6g}")
+    on = (x @ run.W1.mT > 0).mean(axis=-2)
+    weight = np.square(run.W2).sum(axis=-1)
+    return np.where(np.maximum(on, 1 - on) > limit, weight, 0.0).sum(axis=-1) / weight.sum(axis=-1)
+
+
 def train_network(
     W1: Float[np.ndarray, "*batch h m"],
     W2: Float[np.ndarray, "*batch h n"],
@@ -231,12 +342,77 @@ def train_network(
     step, steps = _validate.scalar("step", step, _validate.positive), _validate.count("steps", steps, 0)
     stacked, count = _stack(views)
     *_, loss = nonlinear_gradients(W1, W2, views, activation)
+    if W1.ndim == 3 and W1.shape[-2] * len(stacked) > _ONE_BY_ONE and len(W1) > 1:
+        options = {"step": step, "steps": steps, "tangent": tangent}
+        runs = [train_network(a, b, views, activation, **options) for a, b in zip(W1, W2, strict=True)]  # type: ignore[arg-type]
+        first, second, losses = (np.stack([getattr(run, name) for run in runs]) for name in ("W1", "W2", "loss"))
+        return Trained(first, second, losses, activation)
     for _ in range(steps):
         G1, G2, loss = _gradients(W1, W2, stacked, count, activation)
         if tangent is not None:
             G1, G2 = tangent_part(W1, G1, tangent), tangent_part(W2, G2, tangent)
         W1, W2 = polar_factor(W1 - step * G1), polar_factor(W2 - step * G2)
     return Trained(W1, W2, loss, activation)
+
+
+@dataclass(frozen=True)
+class GapCourse:
+    """The gap to the linear network at T moments of training, each (T, *batch).
+
+    ``absolute`` and ``relative`` are root mean squares over the anchors, ``linear`` that of the linear output.
+    ``share`` is |p - q| + ||e|| in units of :func:`gap_scale`, the chapter's bound without its constant.
+    """
+
+    absolute: Float[np.ndarray, "T *batch"]
+    relative: Float[np.ndarray, "T *batch"]
+    linear: Float[np.ndarray, "T *batch"]
+    share: Float[np.ndarray, "T *batch"]
+
+
+def gap_course(
+    W1: Float[np.ndarray, "*batch h m"],
+    W2: Float[np.ndarray, "*batch h n"],
+    views: tuple[Float[np.ndarray, "N m"], Float[np.ndarray, "N m"], Float[np.ndarray, "N m"]],
+    activation: Activation,
+    moments: Sequence[int],
+    *,
+    step: float,
+    tangent: Tangent | None = None,
+) -> GapCourse:
+    """Train a nonlinear network and the linear one from the same frames, and compare them after some numbers of steps.
+
+    The linear network is followed through :func:`ssltheory.orthogonal_flow.network_step`, which is exact at every
+    width. ``moments`` are numbers of steps in ascending order. Raises ``ValueError`` as :func:`train_network`, and if
+    ``moments`` descend or the contrast matrix has no negative eigenvalue.
+    """
+    moments = [_validate.count("moments", k, 0) for k in moments]
+    if not moments or np.any(np.diff(moments) < 0):
+        raise ValueError(f"moments must be some numbers in ascending order; got {moments}")
+    *_, loss = nonlinear_gradients(W1, W2, views, activation)
+    gamma = contrast_matrix(*views)
+    mu = -4 * float(sorted_eigen(gamma)[0][0])
+    run, q = Trained(W1, W2, loss, activation), W1.mT @ W2
+    longest = max(np.linalg.norm(v, axis=-1).max() for v in views)
+    starts = [
+        (float(size), float(e), slope_error(activation, float(longest * rho)))
+        for size, e, rho in zip(
+            np.linalg.norm(q, axis=(-2, -1)).ravel(),
+            np.ravel(remainder_size(run, views)),
+            np.ravel(np.maximum(row_size(W1), row_size(W2))),
+            strict=True,
+        )
+    ]
+    found: list[tuple[np.ndarray, ...]] = []
+    for k, before in zip(moments, (0, *moments), strict=False):
+        run = train_network(run.W1, run.W2, views, activation, step=step, steps=k - before, tangent=tangent)
+        for _ in range(k - before):
+            q = network_step(q, gamma, step, tangent=tangent)
+        straight, codes = views[0] @ q, run.codes(views[0])
+        gap = np.linalg.norm(run.W1.mT @ run.W2 - q, axis=(-2, -1)) + remainder_size(run, views)
+        scale = np.reshape([gap_scale(*start, mu, k * step) for start in starts], np.shape(gap))
+        size = root_mean_square(straight)
+        found.append((root_mean_square(codes - straight), relative_gap(codes, straight), size, gap / scale))
+    return GapCourse(*(np.stack(values) for values in zip(*found, strict=True)))
 
 
 def shrunk_code(
@@ -272,6 +448,8 @@ def bound_ratios(
 ) -> dict[str, float]:
     r"""How much of each of the chapter's four bounds a network uses: numbers that the lemma says are at most 1.
 
+    And of the bound on the gradients |G_k| <= 2 (1 + eps) R ||f|| from which three of them follow.
+
     With p = W_1^T W_2, the remainder e(x) = f(x) - p^T x, the largest row rho of the weights, R the longest view,
     ||f|| the sum of the means of |f| over the three kinds of views, and eps the largest |phi' - 1| on [-R rho, R rho]:
 
@@ -279,29 +457,28 @@ def bound_ratios(
               |e(x)'| \le 16\, \varepsilon R |x|\, \|f\|, \quad |p' - F(p)| \le 8R\, (\varepsilon \|f\| + \|e\|)
 
     where the weights follow the projected gradients of ``tangent`` and F is the flow of the linear network. Keys
-    ``"output"``, ``"rows"``, ``"remainder"``, ``"drift"``. Raises ``ValueError`` as :func:`nonlinear_gradients`, and if
-    eps exceeds 1, where the lemma says nothing. Ours.
+    ``"output"``, ``"gradient"``, ``"rows"``, ``"remainder"``, ``"drift"``. Raises ``ValueError`` as
+    :func:`nonlinear_gradients`, and if eps exceeds 1, where the lemma says nothing. Ours.
     """
     G1, G2, _ = nonlinear_gradients(W1, W2, views, activation)
     longest = max(np.linalg.norm(v, axis=-1).max() for v in views)
     rho = float(max(row_size(W1), row_size(W2)))
-    eps = np.abs(activate(activation, np.linspace(-longest * rho, longest * rho, 2001))[1] - 1).max()
+    eps = slope_error(activation, longest * rho)
     if eps > 1:
         raise ValueError(f"the slope of the activation differs from 1 by {eps:.3g} on the inputs seen; need at most 1")
     V1, V2 = -tangent_part(W1, G1, tangent), -tangent_part(W2, G2, tangent)
     p = W1.T @ W2
     network = Trained(W1, W2, np.zeros(()), activation)
 
-    def norm(code: Callable[[np.ndarray], np.ndarray]) -> float:
-        return float(sum(np.linalg.norm(code(v), axis=-1).mean() for v in views))
-
-    f, e = norm(network.codes), norm(lambda v: network.codes(v) - v @ p)
+    f = float(sum(np.linalg.norm(network.codes(v), axis=-1).mean() for v in views))
+    e = float(remainder_size(network, views))
     x = np.concatenate(views)
     value, slope = activate(activation, W1 @ x.T)
     rate = np.linalg.norm(V2.T @ (value - W1 @ x.T) + W2.T @ ((slope - 1) * (V1 @ x.T)), axis=0)
     drift = V1.T @ W2 + W1.T @ V2 - flow_velocity(p, contrast_matrix(*views), tangent)
     return {
         "output": f / (3 * longest * float(np.linalg.norm(p, 2)) + e),
+        "gradient": float(max(np.linalg.norm(G1), np.linalg.norm(G2))) / (2 * (1 + eps) * longest * f),
         "rows": float(max(row_size(V1), row_size(V2))) / (8 * longest * rho * f),
         "remainder": float((rate / (16 * eps * longest * np.linalg.norm(x, axis=-1) * f)).max()),
         "drift": float(np.linalg.norm(drift)) / (8 * longest * (eps * f + e)),
@@ -418,6 +595,17 @@ def measure(setting: Setting, h: int, seeds: Sequence[int], activations: Sequenc
             "offset": np.linalg.norm(origin, axis=-1),
         }
     return found
+
+
+def recorded(entry: dict[str, Any]) -> dict[int, dict[str, dict[str, np.ndarray]]]:
+    """A part of the record of :func:`sweep` with whole numbers for widths and arrays for lists.
+
+    A part has a key for each width, and below it what :func:`measure` returns, as lists.
+    """
+    return {
+        int(h): {name: {key: np.array(values) for key, values in part.items()} for name, part in found.items()}
+        for h, found in entry.items()
+    }
 
 
 def _plain(found: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, list[float]]]:

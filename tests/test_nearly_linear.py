@@ -12,12 +12,21 @@ from ssltheory.nearly_linear import (
     bound_ratios,
     coordinate_moment,
     exponent,
+    gap_course,
     gap_mean_square,
+    gap_scale,
+    lead_unit,
+    leading_gap,
     nonlinear_gradients,
+    recorded,
+    relative_gap,
+    remainder_size,
     root_mean_square,
     row_bound,
     row_size,
+    settled_share,
     shrunk_code,
+    slope_error,
     train_network,
 )
 from ssltheory.nearly_linear_scenes import outputs_scene
@@ -155,6 +164,71 @@ def test_no_network_exceeds_the_bounds_of_the_lemma(name, tangent):
         bound_ratios(*nl.localised_network(3, 2, 1), triples(0, m=2), "steepening", tangent)
 
 
+@pytest.mark.parametrize(("name", "second", "third"), [("tanh", 0, -2), ("softplus", 0.5, 0), ("steepening", 0, 1)])
+def test_the_relative_gap_of_wide_networks_tends_to_its_leading_term(name, second, third):
+    h = 20_000
+    exact = np.sqrt(h * gap_mean_square(name, h, 1.3)) / 1.3
+    assert leading_gap(second, third, 1.3, h) == pytest.approx(exact, rel=2e-3)
+
+
+def test_the_error_of_the_slope_is_the_one_at_the_end_of_the_range():
+    assert slope_error("tanh", 0.7) == pytest.approx(np.tanh(0.7) ** 2, rel=1e-12)
+    assert slope_error("softplus", 0.7) == pytest.approx(np.tanh(0.35), rel=1e-12)
+    assert slope_error("relu", 0.1) == 1
+
+
+def test_the_scale_of_the_gap_grows_until_the_linear_network_has_left_zero():
+    mu, q0 = 2.0, 0.01
+    leave = np.log(1 / q0) / mu
+    assert gap_scale(q0, 0.0, 0.1, mu, 0.0) == pytest.approx(0.1 * q0)
+    assert gap_scale(q0, 0.003, 0.0, mu, 5 * leave) == pytest.approx(0.3)
+    assert gap_scale(1.2, 0.0, 0.1, mu, 3.0) == pytest.approx(1.2 * 0.4)
+
+
+@pytest.mark.parametrize("tangent", [None, "grassmann", "canonical"])
+def test_the_course_of_the_gap_is_that_of_two_trainings(tangent):
+    views = nl.setting_views(nl.MAIN)
+    W1, W2 = random_network(np.random.default_rng(3), 30, 2, 1, (4,))
+    course = gap_course(W1, W2, views, "tanh", (0, 4, 9), step=0.1, tangent=tangent)
+    ends = [train_network(W1, W2, views, a, step=0.1, steps=9, tangent=tangent) for a in ("linear", "tanh")]
+    codes = [run.codes(views[0]) for run in ends]
+    np.testing.assert_allclose(course.relative[2], relative_gap(codes[1], codes[0]), rtol=1e-9)
+    np.testing.assert_allclose(course.absolute[2], course.relative[2] * course.linear[2], rtol=1e-12)
+    assert course.share.shape == (3, 4)
+    p, q = (run.W1.mT @ run.W2 for run in ends[::-1])
+    gap = np.linalg.norm(p - q, axis=(-2, -1)) + remainder_size(ends[1], views)
+    first = Trained(W1, W2, np.zeros(4), "tanh")
+    longest = max(np.linalg.norm(v, axis=1).max() for v in views)
+    eps = slope_error("tanh", float(longest * max(row_size(W1[0]), row_size(W2[0]))))
+    mu = -4 * np.linalg.eigvalsh(contrast_matrix(*views))[0]
+    q0 = np.linalg.norm(W1[0].T @ W2[0])
+    assert course.share[2, 0] == pytest.approx(gap[0] / gap_scale(q0, remainder_size(first, views)[0], eps, mu, 0.9))
+    straight = gap_course(W1, W2, views, "linear", (9,), step=0.1, tangent=tangent)
+    assert straight.absolute.max() < 1e-12
+
+
+def test_one_unit_carries_all_of_a_localised_network_and_settled_units_are_linear():
+    x = np.array([[0.5], [1.0], [2.0]])
+    run = Trained(*nl.localised_network(5, 1, 1), np.zeros(()), "softplus")
+    share, weights = lead_unit(run, x)
+    assert share == pytest.approx(1)
+    np.testing.assert_array_equal(weights, [1, 0])
+    W1 = np.array([[0.6], [-0.8], [0.0]])
+    W2 = np.array([[0.6], [-0.8], [0.0]])
+    assert settled_share(Trained(W1, W2, np.zeros(()), "relu"), x, 0.9) == pytest.approx(1)
+    assert settled_share(Trained(W1, W2, np.zeros(()), "relu"), np.array([[1.0], [-1.0]]), 0.9) == pytest.approx(0)
+    with pytest.raises(ValueError, match="need one output"):
+        lead_unit(Trained(*nl.localised_network(5, 1, 2), np.zeros(()), "tanh"), x)
+
+
+def test_a_record_is_read_back_as_it_was_measured():
+    found = nl.measure(nl.MAIN, 10, range(2), ("tanh",))
+    again = recorded({"10": {name: {k: v.tolist() for k, v in part.items()} for name, part in found.items()}})
+    for name, part in found.items():
+        for key, values in part.items():
+            np.testing.assert_array_equal(again[10][name][key], values)
+
+
 def test_rows_of_uniform_frames_obey_their_bound():
     for h in (10, 100, 1000):
         W1, W2 = random_network(np.random.default_rng(h), h, 3, 2, (300,))
@@ -200,6 +274,8 @@ def test_equal_means_leave_the_offset_no_force():
         (lambda: activate("gelu", np.zeros(1)), "name must be one of"),
         (lambda: gap_mean_square("tanh", 1, 1.0), "h must be an integer, at least 2"),
         (lambda: row_bound(10, 2, 1.0), "failure must be below 1"),
+        (lambda: gap_scale(0.1, -1.0, 0.1, 1.0, 1.0), "e0 must be"),
+        (lambda: gap_course(np.eye(4)[:, :3], np.eye(4)[:, :1], triples(0), "tanh", (3, 1), step=0.1), "ascending"),
         (lambda: nl.localised_network(2, 3, 1), "h must be at least m and n"),
         (lambda: exponent((10, 20), np.ones((2, 1))), "at least two widths and two seeds"),
         (lambda: nl.setting_views(nl.Setting(data="cats")), "data must be one of"),
