@@ -154,3 +154,13 @@ def test_almost_every_start_reaches_the_limit(seed, n):
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_small_second_component_changes_the_cosines_as_the_chapter_says():
+    rng = np.random.default_rng(11)
+    x, plus, u, v = *rng.normal(size=(2, 20, 3)), *rng.normal(size=(2, 3))
+    sign = np.sign(x @ u) * np.sign(plus @ u)
+    told = np.mean(sign * ((x @ v) / (x @ u) - (plus @ v) / (plus @ u)) ** 2) / 2
+    eps = 1e-3 * min(np.abs(x @ u).min(), np.abs(plus @ u).min())
+    moved = infonce.cosine_pairs(np.column_stack([u, eps * v]), x, plus)[0] + sign.mean()
+    assert np.isclose(moved / eps**2, told, rtol=1e-3)
