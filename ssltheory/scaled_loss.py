@@ -16,6 +16,7 @@ from jaxtyping import Float
 from ssltheory import _validate
 from ssltheory.contrast import linear_loss
 from ssltheory.orthogonal_flow import network_gradients
+from ssltheory.unconstrained import blow_up_bound
 
 __all__ = [
     "BlowUp",
@@ -171,7 +172,8 @@ def blow_up(
     q = states[:, :size].reshape(-1, *shapes[0]).mT @ states[:, size:-2].reshape(-1, *shapes[1])
     losses = linear_loss(q, gamma) * norm**2
     low = float(states[-1, -1])
-    return BlowUp(low, low + norm[-1] / (8 * -losses[-1]), start_norm / (8 * -loss), states[:, -1], losses, norm)
+    high = low + blow_up_bound(norm[-1], losses[-1])
+    return BlowUp(low, high, blow_up_bound(start_norm, loss), states[:, -1], losses, norm)
 
 
 def scalar_blow_up(a: float, b: float, gamma: float) -> float:
