@@ -129,12 +129,12 @@ def blow_up(
 ) -> BlowUp:
     r"""Follow the unconstrained gradient flow of both weights to its end in finite time.
 
-    With N = |W_1|_F^2 + |W_2|_F^2 and a loss L(0) < 0 the weights are infinite at a time t* with
+    With N = |W_1|_F^2 + |W_2|_F^2 and a loss L(0) < 0 the weights are infinite at a time T with
 
-    .. math:: t_* - t \le \frac{N(t)}{8\, |L(t)|} \quad \text{at each time } t < t_* .
+    .. math:: T - t \le \frac{N(t)}{8\, |L(t)|} \quad \text{at each time } t < T .
 
     The flow is integrated in the time s, ds = N dt, until N has grown by the factor ``growth``; then this bound
-    encloses t*. Raises ``ValueError`` for a start whose loss is not negative, or shapes that do not fit. Ours.
+    encloses T. Raises ``ValueError`` for a start whose loss is not negative, or shapes that do not fit. Ours.
     """
     from scipy.integrate import solve_ivp
 
@@ -177,9 +177,9 @@ def blow_up(
 
 
 def scalar_blow_up(a: float, b: float, gamma: float) -> float:
-    r"""The time at which the weights a, b of one number each are infinite, for the loss gamma a^2 b^2, gamma < 0.
+    r"""The time T at which the weights a, b of one number each are infinite, for the loss gamma a^2 b^2, gamma < 0.
 
-    .. math:: t_* = \frac{\operatorname{arcsinh}(|a^2 - b^2| / |2ab|)}{2\,|\gamma|\,|a^2 - b^2|}
+    .. math:: T = \frac{\operatorname{arcsinh}(|a^2 - b^2| / |2ab|)}{2\,|\gamma|\,|a^2 - b^2|}
 
     and 1 / (4 |gamma| a^2) if |a| = |b|. Raises ``ValueError`` for gamma >= 0 or a product that is zero. Ours.
     """
