@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ssltheory.isoloss_training import RECORD_AT, Config, Data, Run, digit_data, train
+from ssltheory.encoders import Data, digit_data
+from ssltheory.isoloss_training import RECORD_AT, Config, Run, train
 
 
 def alone(data: Data, s: int) -> Data:

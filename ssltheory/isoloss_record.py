@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from ssltheory import _validate
 
-__all__ = ["Course", "Sweep", "at_own_rate", "early", "plateau_width", "read_sweep", "steps_to"]
+__all__ = ["Course", "Sweep", "at_own_rate", "early", "own_rate", "plateau_width", "read_sweep", "steps_to"]
 
 _USUAL = {"loss": "direct", "teacher": "sg", "step": 0.1, "lam": 0.0, "encoder": (64, 128, 128, 32)}
 
@@ -125,16 +125,21 @@ def steps_to(course: Course, level: float) -> Float[np.ndarray, " S"]:
     return found
 
 
-def at_own_rate(values: Float[np.ndarray, "R S"]) -> Float[np.ndarray, " S"]:
-    """For each seed, its value at the learning rate whose mean over the *other* seeds is highest.
+def own_rate(values: Float[np.ndarray, "R S"]) -> Int[np.ndarray, " S"]:
+    """For each seed, the number of the learning rate whose mean value over the *other* seeds is highest.
 
     So no seed takes part in the choice of the rate at which it is judged. Raises ``ValueError`` for fewer than two.
     """
     values = _validate.shaped("values", values, ("R", "S"))
     if values.shape[1] < 2:
         raise ValueError(f"values have shape {values.shape}; need at least two seeds")
-    others = values.sum(axis=1, keepdims=True) - values
-    return values[np.argmax(others, axis=0), np.arange(values.shape[1])]
+    return np.argmax(values.sum(axis=1, keepdims=True) - values, axis=0)
+
+
+def at_own_rate(values: Float[np.ndarray, "R S"]) -> Float[np.ndarray, " S"]:
+    """For each seed, its value at :func:`own_rate`. Raises ``ValueError`` for fewer than two seeds."""
+    chosen = own_rate(values)
+    return np.asarray(values)[chosen, np.arange(len(chosen))]
 
 
 def plateau_width(

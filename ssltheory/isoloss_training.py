@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from itertools import pairwise, product
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -34,25 +34,18 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import batch_norm, conv2d
 
 from ssltheory import _validate
 from ssltheory.diagnostics import few_label_accuracy, participation_ratio, spectrum
-from ssltheory.images import load_cifar10, load_folder, random_views
+from ssltheory.encoders import Data, Layer, average, digit_data, encode, image_data, initialise
+from ssltheory.images import load_cifar10, load_folder
 from ssltheory.records import progress, write_record
-from ssltheory.siamese import digit_pairs
 
 __all__ = [
     "Config",
-    "Data",
-    "Layer",
     "Run",
     "code_gradient",
     "code_loss",
-    "digit_data",
-    "encode",
-    "image_data",
-    "initialise",
     "pixel_accuracy",
     "predictor",
     "run_entry",
@@ -62,9 +55,6 @@ __all__ = [
 Loss = Literal["direct", "iso", "matched"]
 Teacher = Literal["sg", "ema"]
 Similarity = Literal["cosine", "euclidean"]
-Layer = tuple[
-    Tensor, Tensor
-]  # weight (seeds, outputs, inputs) or (seeds, outputs, inputs, 3, 3); shift (seeds, outputs)
 
 RECORD_AT = (0, 5, 10, 20, 40, 60, 100, 200, 300)
 LABELS = (1, 5)
@@ -147,136 +137,6 @@ class Config:
             raise ValueError("encoder needs at least two widths, and channels none or at least two")
         if self.channels and self.channels[-1] != self.encoder[0]:
             raise ValueError(f"got {self.channels[-1]} channels at the end and {self.encoder[0]} inputs; need the same")
-
-
-@dataclass(frozen=True)
-class Data:
-    """Pairs of views to train on, and clean images to probe with; a leading axis of seeds, or of length 1 for all.
-
-    Attributes:
-        x, y: (seeds or 1, N, ...) views; entry i of both is the same image, distorted twice. The rest of the shape is
-            (m,) for a dense encoder and (channels, height, width) for a convolutional one.
-        clean, labels: images with known classes, (seeds or 1, M, ...) and (seeds or 1, M).
-        test, test_labels: images of which no view is in x or y.
-    """
-
-    x: Tensor
-    y: Tensor
-    clean: Tensor
-    labels: Int[np.ndarray, "s M"]
-    test: Tensor
-    test_labels: Int[np.ndarray, "s L"]
-
-
-def digit_data(
-    seeds: Sequence[int], count: int = 4000, *, dtype: torch.dtype = torch.float32, **amplitudes: float
-) -> Data:
-    """Draw digits for every seed by :func:`ssltheory.siamese.digit_pairs`: its own split, its own ``count`` pairs."""
-    drawn = [digit_pairs(np.random.default_rng([seed, 1]), count, held_out=500, **amplitudes) for seed in seeds]
-    x, y, clean, test = (
-        torch.from_numpy(np.stack([getattr(d, name) for d in drawn])).to(dtype) for name in ("x", "y", "train", "test")
-    )
-    labels, test_labels = (np.stack([getattr(d, name) for d in drawn]) for name in ("train_labels", "test_labels"))
-    return Data(x, y, clean, labels, test, test_labels)
-
-
-def image_data(
-    images: Float[np.ndarray, "N s s c"],
-    labels: Int[np.ndarray, " N"],
-    rng: np.random.Generator,
-    *,
-    test: tuple[Float[np.ndarray, "M s s c"], Int[np.ndarray, " M"]] | None = None,
-    count: int = 10_000,
-    probe: int = 50,
-    device: str | torch.device = "cpu",
-) -> Data:
-    """Draw pairs of views of images, the same for all seeds, and choose images to probe with.
-
-    There are ``count`` pairs, up to ``probe`` clean images of each class, and up to 2,000 test images. Without
-    ``test`` every fifth image, at random, is kept for testing. The mean over the views of each channel is subtracted
-    and the channel divided by its standard deviation.
-
-    Raises ``ValueError`` if a class has fewer than two training images or the labels are not those of the images.
-    """
-    labels = np.asarray(labels)
-    if labels.shape != (len(images),):
-        raise ValueError(f"labels have shape {labels.shape}; need ({len(images)},), one for each image")
-    order = rng.permutation(len(images))
-    if test is None:
-        held = order[: max(len(images) // 5, 1)]
-        order, test = order[len(held) :], (images[held], labels[held])
-    few = [c for c in np.unique(labels) if np.sum(labels[order] == c) < 2]
-    if few:
-        raise ValueError(f"class {few[0]} has fewer than two training images; need at least two of each class")
-    chosen = np.concatenate([order[labels[order] == c][:probe] for c in np.unique(labels)])
-    other = rng.permutation(len(test[0]))[:2000]
-    source = images[rng.choice(order, _validate.count("count", count))]
-    x, y = (random_views(source, rng) for _ in range(2))
-    mean, deviation = x.mean(axis=(0, 1, 2)), np.maximum(x.std(axis=(0, 1, 2)), 1e-6)
-
-    def ready(v: np.ndarray) -> Tensor:
-        planes = np.ascontiguousarray(((v - mean) / deviation).transpose(0, 3, 1, 2), dtype=np.float32)
-        return torch.from_numpy(planes)[None].to(device)
-
-    return Data(
-        ready(x), ready(y), ready(images[chosen]), labels[chosen][None], ready(test[0][other]), test[1][other][None]
-    )
-
-
-def initialise(config: Config, generators: list[torch.Generator], *, dtype: torch.dtype = torch.float32) -> list[Layer]:
-    """Random layers, one independent draw for each generator: weights N(0, scale^2 2/inputs), shifts zero."""
-    layers: list[Layer] = []
-    convolutions = max(len(config.channels) - 1, 0)
-    for depth, (inputs, outputs) in enumerate([*pairwise(config.channels), *pairwise(config.encoder)]):
-        shape = (outputs, inputs, 3, 3) if depth < convolutions else (outputs, inputs)
-        size = config.scale * (2 / np.prod(shape[1:])) ** 0.5
-        weights = [size * torch.randn(shape, generator=g, dtype=torch.float64) for g in generators]
-        layers.append((torch.stack(weights).to(dtype), torch.zeros(len(generators), outputs, dtype=dtype)))
-    return layers
-
-
-def encode(
-    layers: list[Layer],
-    x: Tensor,
-    *,
-    norm: bool = True,
-    statistics: list[tuple[Tensor, Tensor]] | None = None,
-    collect: list[tuple[Tensor, Tensor]] | None = None,
-) -> Tensor:
-    """Codes of every seed, shape (seeds, n, N): a unit's values over the samples lie side by side.
-
-    Hidden layers are batch norm (if ``norm``), a shift and a ReLU; the last layer is linear, and its shift is not used.
-
-    Args:
-        layers: with a leading axis of seeds.
-        x: (seeds or 1, N, m) or (seeds or 1, N, channels, height, width).
-        norm: whether hidden layers are normalised.
-        statistics: mean and variance of the units of each hidden layer to normalise with; by default those of ``x``.
-        collect: a list to which those of ``x`` are appended.
-    """
-    seeds, samples = len(layers[0][0]), x.shape[1]
-    x = x.expand(seeds, *x.shape[1:])
-    x = x.transpose(0, 1).flatten(1, 2) if x.ndim == 5 else x.mT  # (N, seeds channels, h, w) or (seeds, m, N)
-    for depth, (weight, shift) in enumerate(layers):
-        if weight.ndim == 5:
-            x = conv2d(x, weight.flatten(0, 1), stride=2, padding=1, groups=seeds)
-        else:
-            x = x.mean(dim=(2, 3)).T.reshape(seeds, -1, samples) if x.ndim == 4 else x
-            x = torch.bmm(weight, x)
-        if depth == len(layers) - 1:
-            break
-        units = x if x.ndim == 4 else x.reshape(1, -1, samples)  # the units of all seeds on the second axis
-        shifts = shift.reshape(-1)
-        if norm:
-            if collect is not None:
-                variance, mean = torch.var_mean(units, dim=(0, *range(2, units.ndim)), correction=0)
-                collect.append((mean, variance))
-            mean, variance = (None, None) if statistics is None else statistics[depth]  # type: ignore[assignment]
-            units = batch_norm(units, mean, variance, torch.ones_like(shifts), shifts, statistics is None)
-        else:
-            units = units + shifts.reshape(1, -1, *[1] * (units.ndim - 2))
-        x = torch.relu(units).reshape(x.shape)
-    return x
 
 
 def predictor(sigma: Float[Tensor, "S n n"], power: float) -> Float[Tensor, "S n n"]:
@@ -439,18 +299,11 @@ def train(
                 w.mul_(config.momentum).add_(slope).add_(p, alpha=config.lam)
             moved = [p - config.step * w for p, w in zip(free, velocity, strict=True)]
             layers = list(zip(moved[::2], [*moved[1::2], layers[-1][1]], strict=True))
-            teacher = layers if config.teacher == "sg" else _average(config.alpha, teacher, layers)
+            teacher = layers if config.teacher == "sg" else average(config.alpha, teacher, layers)
     accuracy, eigenvalues, size = (np.stack(column) for column in zip(*records, strict=True))
     diverged = ~np.isfinite(eigenvalues[-1]).all(axis=-1)
     steps = np.array(record)
     return Run(config, seeds, steps, labels, accuracy.transpose(1, 0, 2), eigenvalues, size, diverged, layers)
-
-
-def _average(alpha: float, teacher: list[Layer], student: list[Layer]) -> list[Layer]:
-    return [
-        (alpha * w + (1 - alpha) * v, alpha * b + (1 - alpha) * c)
-        for (w, b), (v, c) in zip(teacher, student, strict=True)
-    ]
 
 
 def _finite(sigma: Tensor) -> Tensor:

@@ -10,18 +10,9 @@ torch = pytest.importorskip("torch")
 
 from ssltheory import isoloss_record  # noqa: E402
 from ssltheory import isoloss_training as it  # noqa: E402
+from ssltheory.encoders import digit_data, encode, image_data, initialise  # noqa: E402
 from ssltheory.isoloss_record import read_sweep  # noqa: E402
-from ssltheory.isoloss_training import (  # noqa: E402
-    Config,
-    code_gradient,
-    code_loss,
-    digit_data,
-    encode,
-    image_data,
-    initialise,
-    predictor,
-    train,
-)
+from ssltheory.isoloss_training import Config, code_gradient, code_loss, predictor, train  # noqa: E402
 from ssltheory.records import read_record  # noqa: E402
 
 SMALL = Config(encoder=(64, 32, 6), batch=16, step=0.1, lam=0.01)
