@@ -40,6 +40,9 @@ _SUBMODULES = [
     *_MODULES,
     "basins",
     "beyond_scenes",
+    "center",
+    "center_record",
+    "center_training",
     "collapse_scenes",
     "constrained_minima",
     "constraints_scenes",
@@ -53,6 +56,7 @@ _SUBMODULES = [
     "dynamics_scenes",
     "eigenmodes",
     "eigenspace_scenes",
+    "encoders",
     "enumeration",
     "equal_spectrum",
     "equilibria",
@@ -95,7 +99,9 @@ _SUBMODULES = [
     "stiefel",
     "tangent_kernel",
     "toy_simulation",
+    "toy_views",
     "two_layer",
+    "two_view_losses",
     "unconstrained",
 ]
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
