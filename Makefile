@@ -4,7 +4,7 @@ PYTHON ?=
 VENV ?= .venv
 NB ?=
 WORKERS ?= 2
-NB_WORKERS ?= 1
+NB_WORKERS ?= 2
 PORT ?= 8000
 PYTEST_ARGS ?=
 
@@ -22,7 +22,7 @@ help:
 	@echo "make notebooks   execute the notebooks again, in place (NB=book/dual/scalar.ipynb for some)"
 	@echo "make serve       show the built site on http://localhost:$(PORT) (PORT=…)"
 	@echo "make lint        style and types only"
-	@echo "make times       record the run times of the last make test in book/data/run-times.json"
+	@echo "make times       record the run times of the last make test NB_WORKERS=1 in book/data/run-times.json"
 	@echo "make lock        resolve the exact versions again (requirements.lock, environment.yml)"
 	@echo "make clean       remove the built site and the caches (.venv stays; remove it by hand)"
 	@echo "PYTHON=…         the Python that makes the environment; the newest found from 3.11 on by default"
@@ -60,7 +60,7 @@ lint: environment
 	@$(PY) -m ruff format --check . || { echo "make: not in the common format; mend: $(PY) -m ruff format ." >&2; exit 1; }
 	@$(PY) -m mypy || { echo "make: mypy found type errors (above)" >&2; exit 1; }
 
-# The notebooks run first and by themselves, since their times are published; the tests then share the cores.
+# Two notebooks at a time; for times to publish run them one at a time (NB_WORKERS=1), before make times.
 test: lint book
 	@$(PY) -m pytest book --nbval --nbval-current-env --nbval-cell-timeout=300 -n $(NB_WORKERS) --dist loadfile \
 	    --durations=5 --junitxml=_build/reports/notebooks.xml $(PYTEST_ARGS) || { \

@@ -64,9 +64,9 @@ def test_seconds_in_words():
 def test_committed_record_covers_every_notebook():
     if not run_times.notebooks():
         pytest.skip("no notebooks yet")
-    assert run_times.RECORD.is_file(), "make it: make test && make times"
+    assert run_times.RECORD.is_file(), "make it: make test NB_WORKERS=1 && make times"
     run = run_times.read_record(run_times.RECORD.read_text(encoding="utf-8"))
-    assert {c.document for c in run.chapters} == run_times.notebooks(), "renew it: make test && make times"
+    assert {c.document for c in run.chapters} == run_times.notebooks(), "renew it: make test NB_WORKERS=1 && make times"
     assert not any(c.failed for c in run.chapters)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", run.date)
     assert {"machine", "python", "numpy"} <= run.environment.keys()
