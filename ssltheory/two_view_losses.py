@@ -168,14 +168,16 @@ def sinkhorn(
     .. math:: q \propto \operatorname{diag}(a) \exp(\text{scores}/\epsilon) \operatorname{diag}(b), \qquad
               q\, 1_K = 1_B, \quad q^\top 1_B \approx \tfrac{B}{K} 1_K
 
-    Columns and rows are scaled in turn, ``iterations`` times; rows are exact, since they come last. No iteration gives
-    the softmax of the scores. No gradient flows. Raises ``ValueError`` for a negative number of iterations or an
-    ``epsilon`` that is not positive. Source: Caron et al. (2020), section 3.1; Cuturi (2013).
+    Columns and rows are scaled in turn, columns first, ``iterations`` times; rows are exact, since they come last. No
+    iteration gives the softmax of the scores. No gradient flows. Raises ``ValueError`` for a negative number of
+    iterations or an ``epsilon`` that is not positive. Source: Caron et al. (2020), section 3.1; Cuturi (2013).
     """
     epsilon = _validate.scalar("epsilon", epsilon, _validate.positive)
     iterations = _validate.count("iterations", iterations, least=0)
     # In logarithms: exponentials of scores over 0.05 would leave the range of single precision.
-    q = (scores.detach() / epsilon).log_softmax(dim=-1)
+    q = scores.detach() / epsilon
+    if not iterations:
+        return q.softmax(dim=-1)
     for _ in range(iterations):
         q = (q - q.logsumexp(dim=-2, keepdim=True)).log_softmax(dim=-1)
     return q.exp()

@@ -110,7 +110,7 @@ def test_sinkhorn_scales_rows_and_columns_and_balances_in_the_limit():
     (scores,) = codes(6, count=1, samples=8)
     plain = np.exp(scores.numpy() / 0.5)
     for k in range(2):
-        Q = plain[k] / plain[k].sum(1, keepdims=True)
+        Q = plain[k] / plain[k].sum()
         for _ in range(3):
             Q = Q / Q.sum(0, keepdims=True)
             Q = Q / Q.sum(1, keepdims=True)
