@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -99,6 +99,7 @@ class Config:
         standardise: what is done to features before they are correlated (barlow).
         weight: of the center penalty, lambda_L (simple).
         power: of the length of the center in it, 1 or 2 (simple).
+        unbiased, second: changes of it, see :func:`ssltheory.two_view_losses.simple_loss` (simple).
         temperature: of the softmax (simclr).
         margin: of the hinge (triplet).
 
@@ -127,6 +128,8 @@ class Config:
     standardise: Standardise = "both"
     weight: float = 1.0
     power: int = 2
+    unbiased: bool = False
+    second: float = 0.0
     temperature: float = 0.5
     margin: float = 1.0
 
@@ -135,14 +138,14 @@ class Config:
         _validate.one_of("standardise", self.standardise, get_args(Standardise))
         for name in ("scale", "temperature"):
             _validate.scalar(name, getattr(self, name), _validate.positive)
-        for name in ("lam", "decorrelation", "weight", "margin"):
+        for name in ("lam", "decorrelation", "weight", "second", "margin"):
             _validate.scalar(name, getattr(self, name), _validate.nonnegative)
         for name in ("momentum", "alpha"):
             _validate.scalar(name, getattr(self, name), _validate.probability)
         if self.momentum == 1:
             raise ValueError("momentum must be less than 1")
-        if self.power not in (1, 2):
-            raise ValueError(f"power must be 1 or 2; got {self.power!r}")
+        if self.power not in (1, 2) or (self.unbiased and self.power == 1):
+            raise ValueError(f"power must be 1 or 2, and 2 if unbiased; got {self.power!r}")
         _validate.count("batch", self.batch, least=2)
         _validate.count("iterations", self.iterations, least=0)
         for width in (*self.channels, *self.encoder, self.hidden, self.prototypes):
@@ -220,7 +223,8 @@ def method_loss(
     if config.method == "simclr":
         return info_nce_loss(z1, z2, config.temperature), center
     if config.method == "simple":
-        return simple_loss(z1, z2, config.weight, power=config.power), center
+        simple = partial(simple_loss, power=config.power, unbiased=config.unbiased, second=config.second)
+        return simple(z1, z2, config.weight), center
     if config.method == "barlow":
         z1, z2 = (unit(z) * z.shape[-1] ** 0.5 for z in (z1, z2))
         return barlow_twins_loss(z1, z2, weight=config.decorrelation, standardise=config.standardise), center

@@ -251,7 +251,13 @@ def barlow_twins_loss(
 
 
 def simple_loss(
-    z1: Float[Tensor, "*batch B n"], z2: Float[Tensor, "*batch B n"], weight: float = 1.0, *, power: int = 1
+    z1: Float[Tensor, "*batch B n"],
+    z2: Float[Tensor, "*batch B n"],
+    weight: float = 1.0,
+    *,
+    power: int = 1,
+    unbiased: bool = False,
+    second: float = 0.0,
 ) -> Float[Tensor, "*batch"]:
     r"""L_Simple: invariance with a penalty on the center vector.
 
@@ -260,16 +266,35 @@ def simple_loss(
     s is the mean of all 2 B unit codes, ``weight`` is :math:`\lambda_L` and ``power`` p. Both branches are
     differentiated, the mean included; where s = 0 its length contributes no gradient. The source maximises a similarity
     and writes its penalty with a minus sign; it is not said there whether the length or its square is meant, so both
-    are here. Raises ``ValueError`` for shapes that differ, a negative weight, or another power.
+    are here. Two changes are ours: ``unbiased`` takes for :math:`|s|^2` the mean of :math:`\langle z, z^-\rangle` over
+    codes of different samples only, and ``second`` adds, within the brackets, that multiple of the mean of
+    :math:`\langle z, z^-\rangle^2` over them. Raises ``ValueError`` for shapes that differ, a negative weight, another
+    power, or either change with one sample or (``unbiased``) power 1.
     Source: Jha, Blaschko, Asano, Tuytelaars (2024).
     """
     _pair(z1, z2)
     weight = _validate.scalar("weight", weight, _validate.nonnegative)
+    second = _validate.scalar("second", second, _validate.nonnegative)
     if power not in (1, 2):
         raise ValueError(f"power must be 1 or 2; got {power!r}")
-    s = (unit(z1).mean(dim=-2) + unit(z2).mean(dim=-2)) / 2
-    size = torch.linalg.vector_norm(s, dim=-1) if power == 1 else s.square().sum(dim=-1)
-    return (1 - _cosine(z1, z2) + weight * size) / 2
+    samples = z1.shape[-2]
+    if (unbiased and power == 1) or ((unbiased or second) and samples < 2):
+        raise ValueError(f"unbiased needs power 2, and it and second two samples; got power {power}, {samples} samples")
+    u1, u2 = unit(z1), unit(z2)
+    cosine = (u1 * u2).sum(dim=-1)
+    s = (u1.mean(dim=-2) + u2.mean(dim=-2)) / 2
+    if power == 1:
+        size = torch.linalg.vector_norm(s, dim=-1)
+    else:
+        size = s.square().sum(dim=-1)
+        if unbiased:
+            size = (samples * size - (1 + cosine).mean(dim=-1) / 2) / (samples - 1)
+    value = 1 - cosine.mean(dim=-1) + weight * size
+    if second:
+        moment = u1.mT @ u1 + u2.mT @ u2
+        every = moment.square().sum(dim=(-2, -1)) - 2 * (1 + cosine.square()).sum(dim=-1)
+        value = value + second * every / (4 * samples * (samples - 1))
+    return value / 2
 
 
 def _cosine(z1: Tensor, z2: Tensor) -> Tensor:

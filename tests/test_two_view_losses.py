@@ -173,6 +173,22 @@ def test_the_squared_simple_loss_at_weight_one_is_the_contrastive_loss_over_all_
     close(L.simple_loss(z1, z2, 1.0, power=2), (repel - (a * b).sum(-1).mean(-1) + 1) / 2)
 
 
+def test_the_changes_of_the_simple_loss_are_means_over_codes_of_different_samples():
+    z1, z2 = codes(13)
+    a, b = unit_rows(z1), unit_rows(z2)
+    invariance = 1 - (a * b).sum(-1).mean(-1)
+    views = np.stack([a, b], axis=-2)
+    products = np.einsum("...ian,...jbn->...ijab", views, views)
+    other = products[..., ~np.eye(a.shape[-2], dtype=bool), :, :]
+    first, second = other.mean(axis=(-3, -2, -1)), (other**2).mean(axis=(-3, -2, -1))
+    close(L.simple_loss(z1, z2, 0.7, power=2, unbiased=True), (invariance + 0.7 * first) / 2)
+    close(L.simple_loss(z1, z2, 0.7, power=2, unbiased=True, second=3), (invariance + 0.7 * first + 3 * second) / 2)
+    with pytest.raises(ValueError, match="two samples"):
+        L.simple_loss(z1[..., :1, :], z2[..., :1, :], power=2, unbiased=True)
+    with pytest.raises(ValueError, match="power 2"):
+        L.simple_loss(z1, z2, power=1, unbiased=True)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0.1, 10), st.integers(0, 99))
 def test_losses_of_cosines_ignore_length_and_a_rotation_of_all_codes(size, seed):
@@ -198,6 +214,7 @@ def test_gradients_agree_with_finite_differences():
         L.info_nce_loss,
         lambda a, b: L.simple_loss(a, b, power=1),
         lambda a, b: L.simple_loss(a, b, power=2),
+        lambda a, b: L.simple_loss(a, b, power=2, unbiased=True, second=2.0),
         L.barlow_twins_loss,
         lambda a, b: L.triplet_loss(a, b, b.roll(1, -2), 10.0),
     ):
