@@ -78,7 +78,7 @@ def dino(pairs: list[tuple[Tensor, Tensor]], sharp: float, *, single: bool) -> d
         center = torch.zeros(1, x.shape[1], dtype=torch.float64)
         for turn in range(3):
             t1, t2 = ours.unit(x.roll(turn, 0)), ours.unit(y.roll(turn + 1, 1))
-            targets = {"target1": t1, "target2": t2, "center": center}
+            targets: dict[str, Any] = {"target1": t1, "target2": t2, "center": center}
             warm = float(torch.tensor(sharp)) if single else sharp
             a, g = slopes(partial(ours.dino_loss, **targets, target_temperature=warm), x, y)
             b, h = slopes(partial(listed, other, [t1, t2]), x, y)
