@@ -31,9 +31,9 @@ class CenterParts:
         within: v, how far codes of one sample are apart.
     """
 
-    center: Float[np.ndarray, "*batch"]
-    between: Float[np.ndarray, "*batch"]
-    within: Float[np.ndarray, "*batch"]
+    center: Float[np.ndarray, "..."]
+    between: Float[np.ndarray, "..."]
+    within: Float[np.ndarray, "..."]
 
     @property
     def total(self) -> Float[np.ndarray, "*batch"]:

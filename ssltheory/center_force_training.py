@@ -70,12 +70,12 @@ class Forces:
         network_invariance: the same under the invariance loss.
     """
 
-    length: Float[np.ndarray, "*batch"]
-    free: Float[np.ndarray, "*batch"]
-    free_invariance: Float[np.ndarray, "*batch"]
-    repulsion: Float[np.ndarray, "*batch"]
-    network: Float[np.ndarray, "*batch"]
-    network_invariance: Float[np.ndarray, "*batch"]
+    length: Float[np.ndarray, "..."]
+    free: Float[np.ndarray, "..."]
+    free_invariance: Float[np.ndarray, "..."]
+    repulsion: Float[np.ndarray, "..."]
+    network: Float[np.ndarray, "..."]
+    network_invariance: Float[np.ndarray, "..."]
 
 
 def measure_forces(config: Config, state: State, x: Tensor, y: Tensor) -> Forces:

@@ -145,8 +145,8 @@ class Invariance:
         covariance: 4 Cov(v_i, <m_i, s>): whether pairs far apart lie on the center's side.
     """
 
-    mean: Float[np.ndarray, "*batch"]
-    covariance: Float[np.ndarray, "*batch"]
+    mean: Float[np.ndarray, "..."]
+    covariance: Float[np.ndarray, "..."]
 
     @property
     def rate(self) -> Float[np.ndarray, "*batch"]:
