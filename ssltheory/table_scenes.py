@@ -28,14 +28,14 @@ ROWS: dict[str, str] = {
 }
 """Rows of the explorer, and what they are called there."""
 
-QUANTITIES: dict[str, tuple[str, tuple[float, float], str]] = {
-    "center": ("|s|², shared by all codes", (-0.02, 1.02), ".2f"),
-    "within": ("v, within samples", (-0.02, 1.02), ".2f"),
-    "rank": ("effective rank", (0.0, 14.0), ".1f"),
-    "knn": ("accuracy, nearest neighbours", (0.0, 1.02), ".2f"),
-    "linear": ("accuracy, linear probe", (0.0, 1.02), ".2f"),
+QUANTITIES: dict[str, tuple[str, float, str]] = {
+    "center": ("|s|², shared by all codes", 1.0, ".2f"),
+    "within": ("v, within samples", 1.0, ".2f"),
+    "rank": ("effective rank / 16", 16.0, ".2f"),
+    "knn": ("accuracy, nearest neighbours", 1.0, ".2f"),
+    "linear": ("accuracy, linear probe", 1.0, ".2f"),
 }
-"""Recorded quantities: words, limits of the axis, format."""
+"""Recorded quantities: words, what they are divided by (one axis serves all), format."""
 
 NORMS: tuple[tuple[bool, str, Dash, str], ...] = (
     (True, "student", "solid", "with batch norm"),
@@ -55,14 +55,14 @@ def table_scene(table: Table, data: str, name: str, quantity: str) -> Scene:
     """
     if quantity not in QUANTITIES:
         raise ValueError(f"quantity: got {quantity!r}, need one of {', '.join(QUANTITIES)}")
-    words, limits, form = QUANTITIES[quantity]
+    words, most, form = QUANTITIES[quantity]
     place = np.maximum(table.steps, 3)  # the start, on an axis without zero
     over: list[Item] = []
     against: list[Item] = []
     said = []
     for norm, color, dash, label in NORMS:
         row = table.row(name, data, norm)
-        course, end = (values[quantity].round(3) for values in (row.course, row.end))
+        course, end = ((values[quantity] / most).round(3) for values in (row.course, row.end))
         if norm:
             over.append(Band(place, course.min(axis=1), course.max(axis=1), color=color))
         over.append(Line(place, course.mean(axis=1).round(3), color=color, dash=dash, label=label))
@@ -70,7 +70,7 @@ def table_scene(table: Table, data: str, name: str, quantity: str) -> Scene:
         low, high = end[row.best].min(), end[row.best].max()
         said.append(f"{label} {course[0].mean():{form}} → {course[-1].mean():{form}} ({low:{form}} to {high:{form}})")
     panels = [
-        Panel(over, "step", words, (2.7, 1.1 * table.steps[-1]), limits, "log", xticks=STEPS),
-        Panel(against, "learning rate η", words, (0.0025, 1.2), limits, "log", xticks=RATES),
+        Panel(over, "step", words, (2.7, 1.1 * table.steps[-1]), (-0.02, 1.02), "log", xticks=STEPS),
+        Panel(against, "learning rate η", words, (0.0025, 1.2), (-0.02, 1.02), "log", xticks=RATES),
     ]
     return Scene(panels, f"{'; '.join(said)}.".capitalize())
