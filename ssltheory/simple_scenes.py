@@ -41,8 +41,12 @@ def penalty_scene(sweep: Sweep, weight: float, top: float, batch: int, power: in
         within = [row.tuned("within").mean() for row in rows]
         along.append(Points(WEIGHTS, within, color="outer", label="v, trained", marker="diamond"))
         trained = f" Diamonds are networks trained on {data}."
-    edges = _GRID[1:][np.diff(best) != 0]
-    said = " and ".join(f"{edge:.3g}" for edge in edges)
+    edges = []
+    for k in np.flatnonzero(np.diff(best)):
+        fine = np.geomspace(_GRID[k], _GRID[k + 1], 101)
+        state = np.argmin(rival_states(fine, top, power, batch=size), axis=1)
+        edges.append(fine[np.flatnonzero(np.diff(state))[0]])
+    said = " and ".join(f"{float(f'{edge:.2g}'):g}" for edge in edges)
     changes = f"The best state changes near λ = {said}." if len(edges) else "The best state never changes here."
     panels = [
         Panel(over, xlabel="length |s| of the center", ylabel="least loss, scaled", xlim=(0, 1.02), ylim=(0, 1.08)),

@@ -46,3 +46,8 @@ def test_it_draws_what_was_recorded(sweep):
     drawn = [i for i in items if isinstance(i, Points)]
     np.testing.assert_allclose([p.y[0] for p in drawn], [0.15])
     assert not [i for i in penalty_scene(sweep, 1.0, 0.9, 0, 2).panels[1].items if isinstance(i, Points)]
+
+
+def test_it_finds_the_edges(sweep):
+    assert "near λ = 0.1." in penalty_scene(sweep, 1.0, 0.9, 0, 2).readout
+    assert "near λ = 0.1 and 130." in penalty_scene(sweep, 1.0, 0.9, 64, 2).readout
