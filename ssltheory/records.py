@@ -18,7 +18,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Record:
-    """Data and its provenance: the command, date, machine, package versions and seconds that made it."""
+    """Data and its provenance: the command, date, machine, package versions and seconds that made it.
+
+    A "note" in the provenance says what the command alone does not, such as a part that was made again.
+    """
 
     data: Any
     provenance: Mapping[str, Any]
@@ -30,6 +33,7 @@ class Record:
         return (
             f"made by `{p['command']}` on {p['date']} in {p['seconds']:.0f} s"
             f" on {p['machine']['cores']} cores ({p['machine']['system']}, {versions})"
+            + (f"; {p['note']}" if "note" in p else "")
         )
 
 

@@ -17,6 +17,10 @@ def test_round_trip_and_provenance(tmp_path):
     assert record.provenance["versions"]["numpy"] == np.__version__
     assert "python x.py" in str(record)
     assert str(tmp_path) not in path.read_text()
+    raw = json.loads(path.read_text())
+    raw["provenance"]["note"] = "rows 3 and 4 again"
+    path.write_text(json.dumps(raw))
+    assert str(read_record(path)) == f"{record}; rows 3 and 4 again"
 
 
 @pytest.mark.parametrize("data", [float("nan"), [float("inf")], {"a": np.float32(1)}, object()])
