@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -434,6 +435,8 @@ def test_the_evidence_cell_exists_ran_and_calls_claim(entry):
 def test_a_wrong_value_planted_in_the_book_is_found(record, tmp_path):
     """Push each stored value beyond its bound: the comparison of the file and the notebooks must see it."""
     source = BOOK / record.notebook
+    # The claims of this notebook alone: naming near ones for all that the copy lacks would take a second a check.
+    own = replace(LEDGER, claims=tuple(e for e in LEDGER if (e.evidence or "").startswith(f"{record.notebook}#")))
     for check in record.checks:
         book = json.loads(source.read_text(encoding="utf-8"))
         for output in book["cells"][record.cell]["outputs"]:
@@ -445,7 +448,7 @@ def test_a_wrong_value_planted_in_the_book_is_found(record, tmp_path):
         copy = tmp_path / record.notebook
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(json.dumps(book), encoding="utf-8")
-        said = discrepancies(LEDGER, read_notebooks(tmp_path, [record.notebook]))
+        said = discrepancies(own, read_notebooks(tmp_path, [record.notebook]))
         assert any(f"{record.id}.{check.name} = " in text and "does not satisfy" in text for text in said)
 
 
