@@ -111,6 +111,7 @@ _SUBMODULES = [
     "two_view_losses",
     "unconstrained",
     "vector_scenes",
+    "vjepa",
 ]
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -158,6 +158,7 @@ def test_every_page_of_the_sources_is_in_the_contents_and_the_reverse():
 
 def test_every_module_has_its_page():
     modules = {p.stem for p in (ROOT / "ssltheory").glob("[!_]*.py")}
+    modules |= {p.parent.name for p in (ROOT / "ssltheory").glob("*/__init__.py")}
     pages = {p.stem for p in (ROOT / "book" / "api").glob("*.md")} - {"index"}
     assert pages == modules
     for module in modules:
