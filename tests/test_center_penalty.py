@@ -96,6 +96,19 @@ def test_descent_never_rises_and_its_certificate_is_sound(seed, weight):
     assert np.all(late.loss >= min(weight, 1 - views.top) / 2 - 1e-12)
 
 
+@pytest.mark.parametrize("share", [0.5, 0.9, 2.0])
+def test_local_minima_with_an_empty_direction_are_global_and_in_the_plane_need_not_be(share):
+    rng = np.random.default_rng(4)
+    views = P.circle_views(0.7, 16)
+    angle = 2 * np.pi * np.arange(16) / 16
+    floor = 1 - views.top
+    assert P.minimise(rng.standard_normal((4, 16, 17)), views, share * floor).gap.max() < 1e-8
+    once_around = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    plane = P.minimise(unit(once_around + 0.02 * rng.standard_normal((1, 16, 2))), views, share * floor)
+    assert plane.parts.center[0] < 1e-9
+    assert (plane.gap[0] > 0.01) == (share < 1)
+
+
 def test_thresholds():
     for seed in range(4):
         views = random_views(seed)
