@@ -9,9 +9,9 @@ learning rate and five seeds in a call or five calls; ``seeds_and_rates`` has al
 a call, or one call for each seed with its six learning rates, or thirty calls. Rounds alternate, and the best time of
 each counts, since a busy machine can only slow it down.
 
-Measured on 2026-12-01 on two idle cores, --steps 400 --rounds 3: all thirty models in one call against one call each 4.2
-to 4.6 (2.3 s against 9.7 s for SimSiam); five seeds at one rate 2.7 (0.60 s against 1.61 s), of which the probes at the
-end, one model after the other in both, take the same time; results equal to the last bit.
+Measured on 2026-12-01 on two idle cores, --steps 400 --rounds 3: all thirty models in one call against one call each
+4.2 to 4.6 (2.3 s against 9.7 s for SimSiam); five seeds at one rate 2.7 (0.60 s against 1.61 s), of which the probes at
+the end, one model after the other in both, take the same time; results equal to the last bit.
 """
 
 import argparse
