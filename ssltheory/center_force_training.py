@@ -19,11 +19,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ssltheory import _validate
 from ssltheory.center_record import read_table
 from ssltheory.center_training import ROWS, SEEDS, Config, State, method_loss, train
 from ssltheory.encoders import Data, digit_data, encode, toy_data
-from ssltheory.records import progress, read_record, write_record
+from ssltheory.records import progress, read_record, unwritable, write_record
 from ssltheory.two_view_losses import invariance_loss, unit
 
 __all__ = ["FORCES", "Forces", "measure_forces", "read_forces"]
@@ -168,6 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     record = commands.add_parser("record", help="train at each row's best recorded rate and measure")
     record.add_argument("--out", type=Path, default=Path("book/data/center_forces.json"))
     out = parser.parse_args(arguments).out
+    if problem := unwritable(out):
+        parser.error(f"--out: {problem}")
     torch.set_num_threads(1)
     start, table = time.perf_counter(), read_table(read_record("center_table").data)
     data = {
@@ -179,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for row, source, norm in progress(jobs, "runs"):
         rate = float(table.rates[table.row(row, source, norm).best])
         runs.append(_course(row, source, norm, rate, data[source]))
-    made = {"steps": list(STEPS), "seeds": list(SEEDS), "pairs": _validate.count("pairs", PAIRS), "runs": runs}
+    made = {"steps": list(STEPS), "seeds": list(SEEDS), "pairs": PAIRS, "runs": runs}
     words = "python -m ssltheory.center_force_training record"
     write_record(out, made, command=words, seconds=time.perf_counter() - start, packages=("numpy", "torch"))
 

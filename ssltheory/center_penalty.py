@@ -17,11 +17,9 @@ Source: the objective is that of Jha, Blaschko, Asano, Tuytelaars (arXiv 2402.14
 import argparse
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,7 @@ from jaxtyping import Float
 from ssltheory import _validate
 from ssltheory.center import CenterParts, unit
 from ssltheory.center_record import Row
-from ssltheory.records import progress, write_record
+from ssltheory.records import each_result, unwritable, write_record
 
 __all__ = [
     "Minimum",
@@ -519,14 +517,6 @@ def _perform(job: _Job) -> list[dict[str, Any]]:
     return entries
 
 
-def _results(jobs: list[_Job], workers: int) -> Iterator[list[dict[str, Any]]]:
-    if workers == 1:
-        yield from map(_perform, jobs)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_perform, jobs)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train the sweep and write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -539,11 +529,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.seeds < 2 or options.workers < 1:
         parser.error("--seeds must be at least 2, --workers at least 1")
+    if problem := unwritable(options.out):
+        parser.error(f"--out: {problem}")
     seeds = tuple(range(SEEDS[0], SEEDS[0] + options.seeds))
     jobs = _jobs(options.sections, seeds)
-    start, found, results = time.perf_counter(), [], _results(jobs, options.workers)
-    for _ in progress(jobs, "runs"):
-        found.extend(next(results))
+    start = time.perf_counter()
+    found = [entry for entries in each_result(_perform, jobs, options.workers, "runs") for entry in entries]
     changed = [*(["--sections", *options.sections] if len(options.sections) < len(RATES) else [])]
     changed += [] if options.seeds == len(SEEDS) else ["--seeds", str(options.seeds)]
     command = shlex.join(["python", "-m", "ssltheory.center_penalty", "sweep", *changed])

@@ -18,14 +18,11 @@ learning rates share them. Source: Jha, Blaschko, Asano, Tuytelaars (arXiv 2402.
 """
 
 import argparse
-import os
 import shlex
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -39,7 +36,7 @@ from ssltheory.center import pair_parts
 from ssltheory.diagnostics import effective_rank, knn_accuracy, linear_probe_accuracy, spectrum
 from ssltheory.encoders import Data, Layer, average, digit_data, encode, image_data, initialise, toy_data
 from ssltheory.images import load_folder
-from ssltheory.records import progress, write_record
+from ssltheory.records import each_result, unwritable, write_record
 from ssltheory.two_view_losses import (
     Standardise,
     barlow_twins_loss,
@@ -575,21 +572,13 @@ def _refuse(options: argparse.Namespace, out: Path) -> str | None:
             return f"--{name} must be at least {least}; got {getattr(options, name)}"
     if len(set(options.rates)) < len(options.rates) or min(options.rates) <= 0:
         return f"--rates must be positive and different; got {' '.join(f'{r:g}' for r in options.rates)}"
-    if out.is_dir() or not out.parent.is_dir() or not os.access(out if out.exists() else out.parent, os.W_OK):
-        return f"--out: cannot write {out}; need a file in a folder that exists and may be written to"
+    if problem := unwritable(out):
+        return f"--out: {problem}"
     try:
         torch.zeros(1, device=options.device).sum().item()
-    except (RuntimeError, AssertionError) as problem:
-        return f"--device {options.device} cannot be used here: {str(problem).splitlines()[0]}"
+    except (RuntimeError, AssertionError) as wrong:
+        return f"--device {options.device} cannot be used here: {str(wrong).splitlines()[0]}"
     return None
-
-
-def _results(jobs: list[_Job], workers: int) -> Iterator[dict[str, Any]]:
-    if workers == 1:
-        yield from map(_perform, jobs)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_perform, jobs)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -641,9 +630,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
     except ValueError as wrong:
         parser.error(str(wrong))
-    start, found, results = time.perf_counter(), [], _results(jobs, options.workers)
-    for _ in progress(jobs, "runs"):
-        found.append(next(results))
+    start = time.perf_counter()
+    found = list(each_result(_perform, jobs, options.workers, "runs"))
     made = {
         "seeds": list(jobs[0].seeds),
         "rates": list(jobs[0].rates),

@@ -19,14 +19,11 @@ a layer is one batched product, and seeds never interact.
 """
 
 import argparse
-import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -39,7 +36,7 @@ from ssltheory import _validate
 from ssltheory.diagnostics import few_label_accuracy, participation_ratio, spectrum
 from ssltheory.encoders import Data, Layer, average, digit_data, encode, image_data, initialise
 from ssltheory.images import load_cifar10, load_folder
-from ssltheory.records import progress, write_record
+from ssltheory.records import each_result, unwritable, write_record
 
 __all__ = [
     "Config",
@@ -423,12 +420,12 @@ def _refuse(options: argparse.Namespace, out: Path) -> str | None:
         return f"--decay must be positive, since every rate is run without decay as well; got {options.decay:g}"
     if options.rates and len(set(options.rates)) < len(options.rates):
         return "--rates names a rate twice"
-    if out.is_dir() or not out.parent.is_dir() or not os.access(out if out.exists() else out.parent, os.W_OK):
-        return f"--out: cannot write {out}; need a file in a folder that exists and may be written to"
+    if problem := unwritable(out):
+        return f"--out: {problem}"
     try:
         torch.zeros(1, device=options.device).sum().item()
-    except (RuntimeError, AssertionError) as problem:
-        return f"--device {options.device} cannot be used here: {str(problem).splitlines()[0]}"
+    except (RuntimeError, AssertionError) as wrong:
+        return f"--device {options.device} cannot be used here: {str(wrong).splitlines()[0]}"
     return None
 
 
@@ -473,14 +470,6 @@ def _jobs(options: argparse.Namespace) -> list[_Job]:
             for k, t, r in product(get_args(Loss)[:2], get_args(Teacher), LONG_RATES)
         ]
     return jobs
-
-
-def _results(jobs: list[_Job], workers: int) -> Iterator[dict[str, Any]]:
-    if workers == 1:
-        yield from map(_perform, jobs)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_perform, jobs)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -536,9 +525,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise ValueError(f"a class has {least} training images; the probe needs at least {max(LABELS)} of each")
     except ValueError as wrong:
         parser.error(str(wrong))
-    start, found, results = time.perf_counter(), [], _results(jobs, options.workers)
-    for _ in progress(jobs, "runs"):
-        found.append(next(results))
+    start = time.perf_counter()
+    found = list(each_result(_perform, jobs, options.workers, "runs"))
     pixels = [" ".join(f"{v:.4g}" for v in row) for row in pixel_accuracy(data, jobs[0].seeds)]
     made = {"classes": len(np.unique(data.labels)), "runs": found, "pixels": pixels}
     words = ["python -m ssltheory.isoloss_training sweep", *(f"--{k} {v}" for k, v in _changed(options))]

@@ -6,13 +6,17 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
+J = TypeVar("J")
 T = TypeVar("T")
 
 
@@ -70,11 +74,21 @@ def write_record(
         text = json.dumps(record, allow_nan=False, indent=1)
     except (TypeError, ValueError) as problem:
         raise ValueError(f"the data for {path.name} cannot be written as JSON: {problem}") from None
+    return write_whole(path, [f"{text}\n".encode()])
+
+
+def write_whole(path: str | Path, parts: Iterable[bytes | memoryview]) -> Path:
+    """Write bytes to a file, all at once: an interruption leaves the old file or the new one.
+
+    They go to a file beside it, which takes its place when they are on the disk. Raises ``OSError`` if that fails, and
+    the old file stays.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
+        with os.fdopen(handle, "wb") as file:
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
@@ -83,6 +97,26 @@ def write_record(
         Path(temporary).unlink(missing_ok=True)
         raise
     return path
+
+
+def unwritable(path: str | Path) -> str | None:
+    """Say why a record could not be written to a path, before the work whose result it is to hold; None if it can."""
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        return f"cannot write {path}; need a file in a folder that exists and may be written to"
+    return None
+
+
+def each_result(perform: Callable[[J], T], jobs: Sequence[J], workers: int, what: str) -> Iterator[T]:
+    """Perform jobs in order, in ``workers`` fresh processes or, if one, in this; progress is shown on the terminal."""
+    with ExitStack() as stack:
+        if workers > 1:
+            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
+            results = pool.map(perform, jobs)
+        else:
+            results = map(perform, jobs)
+        for _ in progress(jobs, what):
+            yield next(results)
 
 
 def progress(items: Sequence[T], what: str) -> Iterator[T]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssltheory import data_path, read_record, write_record
-from ssltheory.records import progress
+from ssltheory.records import each_result, progress, unwritable
 
 
 def test_round_trip_and_provenance(tmp_path):
@@ -77,3 +77,16 @@ def test_progress_changes_nothing_and_counts_what_is_done(capsys):
     assert err.startswith("\r3/3 letters, ")
     assert err.endswith(" s\n")
     assert list(progress([], "items")) == []
+
+
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path):
+    for path in (tmp_path, tmp_path / "none" / "x.json"):
+        assert str(path) in unwritable(path)
+    assert unwritable(tmp_path / "new.json") is None
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_the_order_of_the_jobs(workers, capsys):
+    assert list(each_result(abs, [-3, -1, -2, -0], workers, "jobs")) == [3, 1, 2, 0]
+    assert "4/4 jobs" in capsys.readouterr().err

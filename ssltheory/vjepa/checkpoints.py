@@ -7,13 +7,13 @@ process killed at any moment leaves the old file or the new one.
 
 import hashlib
 import io
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from ssltheory.records import write_whole
 
 __all__ = ["CheckpointError", "read_checkpoint", "write_checkpoint"]
 
@@ -31,25 +31,11 @@ def write_checkpoint(path: str | Path, state: Mapping[str, Any]) -> Path:
     torch.save(dict(state), buffer)
     payload = buffer.getbuffer()
     head = f"{_MARK} {hashlib.sha256(payload).hexdigest()}\n".encode()
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(head)
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        return write_whole(path, (head, payload))
     except OSError as problem:
-        raise CheckpointError(
-            f"{path} could not be written ({problem.strerror or problem}); the last one is kept"
-        ) from None
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-    return path
+        reason = problem.strerror or problem
+        raise CheckpointError(f"{path} could not be written ({reason}); the last one is kept") from None
 
 
 def read_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:

@@ -15,7 +15,6 @@ run that stops after N steps and goes on is the run that did not stop.
 
 import json
 import math
-import os
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -28,6 +27,7 @@ from torch import Tensor, nn
 
 from ssltheory import _validate
 from ssltheory.diagnostics import center_norm, effective_rank, feature_spread, spectrum
+from ssltheory.records import write_whole
 from ssltheory.vjepa.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from ssltheory.vjepa.masks import LONG_RANGE, SHORT_RANGE, draw_masks
 from ssltheory.vjepa.model import Encoder, ModelConfig, Predictor, normalised, patches, take
@@ -326,9 +326,7 @@ class Trainer:
                 continue
             if entry.get("step", -1) < self.step or "config" in entry:
                 kept.append(line + "\n")
-        temporary = self.metrics.with_suffix(".tmp")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        os.replace(temporary, self.metrics)
+        write_whole(self.metrics, [line.encode() for line in kept])
 
     def run(self, until: int | None = None, *, quiet: bool = False) -> str:
         """Train to step ``until`` (by default to the end), and say in words why it stopped.
