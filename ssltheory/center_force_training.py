@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ssltheory.center_record import read_table
-from ssltheory.center_training import ROWS, SEEDS, Config, State, method_loss, train
+from ssltheory.center_training import ROWS, SEEDS, WIDTHS, Config, State, method_loss, train
 from ssltheory.encoders import Data, digit_data, encode, toy_data
 from ssltheory.records import progress, read_record, unwritable, write_record
 from ssltheory.two_view_losses import invariance_loss, unit
@@ -29,7 +29,7 @@ __all__ = ["FORCES", "Forces", "measure_forces", "read_forces"]
 
 STEPS = (0, 10, 50, 400)
 PAIRS = 256
-WIDTHS = {"blobs": (16, 64, 64, 16), "digits": (64, 64, 64, 16)}
+SOURCES = ("blobs", "digits")
 
 FORCES = ("length", "free", "free_invariance", "repulsion", "network", "network_invariance")
 """What is measured, see :class:`Forces`."""
@@ -173,9 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     start, table = time.perf_counter(), read_table(read_record("center_table").data)
     data = {
         name: digit_data(SEEDS) if name == "digits" else toy_data(name, SEEDS)  # type: ignore[arg-type]
-        for name in WIDTHS
+        for name in SOURCES
     }
-    jobs = [(row, source, norm) for source in WIDTHS for row, norm in CHOSEN]
+    jobs = [(row, source, norm) for source in SOURCES for row, norm in CHOSEN]
     runs = []
     for row, source, norm in progress(jobs, "runs"):
         rate = float(table.rates[table.row(row, source, norm).best])

@@ -494,16 +494,15 @@ def _jobs(sections: Sequence[str], seeds: tuple[int, ...]) -> list[_Job]:
 def _perform(job: _Job) -> list[dict[str, Any]]:
     import torch
 
-    from ssltheory.center_training import Config, train
+    from ssltheory.center_training import WIDTHS, Config, train
     from ssltheory.encoders import digit_data, toy_data
 
     torch.set_num_threads(1)
     change = dict(job.setting)
     views = {"jitter": change.pop("jitter"), "nuisance": 0.0} if job.section == "floor" else {}
     data = digit_data(job.seeds) if job.data == "digits" else toy_data(job.data, job.seeds, **views)  # type: ignore[arg-type]
-    width = (64 if job.data == "digits" else 16, 64, 64, 16)
     change |= {"unbiased": True} if job.section == "second" else {}
-    config = Config(encoder=width, **change)
+    config = Config(encoder=WIDTHS[job.data], **change)
     times = {"time": TIMES, "long": LONG}.get(job.section, (_STEPS,))
     run = train(config, data, job.seeds, rates=RATES[job.section], record_at=times)
     entries = []

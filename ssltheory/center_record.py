@@ -13,9 +13,12 @@ from jaxtyping import Float, Int
 
 from ssltheory.isoloss_record import own_rate
 
-__all__ = ["QUANTITIES", "Row", "Table", "read_table"]
+__all__ = ["DIGITS", "QUANTITIES", "Row", "Table", "read_table"]
 
-QUANTITIES = ("center", "within", "rank", "knn", "linear")
+DIGITS = {"center": 4, "within": 4, "rank": 2, "knn": 3, "linear": 3}
+"""What is recorded of every row, and with how many decimals."""
+
+QUANTITIES = tuple(DIGITS)
 _LOST = {"center": 1.0, "within": 0.0, "rank": 0.0, "knn": 0.0, "linear": 0.0}
 
 

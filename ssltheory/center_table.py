@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ssltheory import _validate
-from ssltheory.center_record import Table
+from ssltheory.center_record import DIGITS, Table
 from ssltheory.intervals import Interval, mean_interval
 from ssltheory.records import progress, write_record
 
@@ -205,37 +205,36 @@ EASY_ROWS = ("invariance", "SimSiam, no predictor", "SimSiam", "SimCLR")
 
 
 def _entries(run: Any) -> dict[str, list[str]]:
-    kept = {"center": 4, "within": 4, "rank": 2, "knn": 3, "linear": 3}
-    return {name: [" ".join(f"{v:.{d}f}" for v in row) for row in getattr(run, name)[:, 0]] for name, d in kept.items()}
+    return {
+        name: [" ".join(f"{v:.{digits}f}" for v in row) for row in getattr(run, name)[:, 0]]
+        for name, digits in DIGITS.items()
+    }
 
 
 def long_runs(steps: Sequence[int] = LONG_STEPS, rate: float = LONG_RATE) -> list[dict[str, Any]]:
     """Train BYOL at every momentum, with and without predictor, ten times as long as the table, at one rate."""
-    from ssltheory.center_training import ROWS, SEEDS, Config, train
+    from ssltheory.center_training import ROWS, SEEDS, WIDTHS, Config, train
     from ssltheory.encoders import digit_data, toy_data
 
     found = []
-    sources = {"blobs": (toy_data("blobs", SEEDS), 16), "digits": (digit_data(SEEDS), 64)}
+    sources = {"blobs": toy_data("blobs", SEEDS), "digits": digit_data(SEEDS)}
     jobs = [(name, data) for data in sources for name in ROWS if name.startswith("BYOL")]
     for name, source in progress(jobs, "long runs"):
-        data, inputs = sources[source]
-        config = Config(**ROWS[name], encoder=(inputs, 64, 64, 16))
-        run = train(config, data, SEEDS, rates=[rate], record_at=steps)
+        run = train(Config(**ROWS[name], encoder=WIDTHS[source]), sources[source], SEEDS, rates=[rate], record_at=steps)
         found.append({"row": name, "data": source, "course": _entries(run)})
     return found
 
 
 def easy_runs(nuisances: Sequence[float] = NUISANCES, rate: float = LONG_RATE) -> list[dict[str, Any]]:
     """Train four rows on toys with less nuisance than the table's, 400 steps at one rate."""
-    from ssltheory.center_training import ROWS, SEEDS, STEPS, Config, train
+    from ssltheory.center_training import ROWS, SEEDS, STEPS, WIDTHS, Config, train
     from ssltheory.encoders import toy_data
 
     found = []
     for toy, nuisance in progress([(t, v) for t in ("blobs", "moons") for v in nuisances], "toys"):
         data = toy_data(toy, SEEDS, nuisance=nuisance)  # type: ignore[arg-type]
         for name in EASY_ROWS:
-            config = Config(**ROWS[name], encoder=(16, 64, 64, 16))
-            run = train(config, data, SEEDS, rates=[rate], record_at=[0, STEPS])
+            run = train(Config(**ROWS[name], encoder=WIDTHS[toy]), data, SEEDS, rates=[rate], record_at=[0, STEPS])
             found.append({"row": name, "data": toy, "nuisance": nuisance, "course": _entries(run)})
     return found
 

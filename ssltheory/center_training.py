@@ -33,6 +33,7 @@ from torch import Tensor
 
 from ssltheory import _validate
 from ssltheory.center import pair_parts
+from ssltheory.center_record import DIGITS
 from ssltheory.diagnostics import effective_rank, knn_accuracy, linear_probe_accuracy, spectrum
 from ssltheory.encoders import Data, Layer, average, digit_data, encode, image_data, initialise, toy_data
 from ssltheory.images import load_folder
@@ -467,6 +468,9 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 """The rows of the table: a name, and what differs from the default configuration."""
 
+WIDTHS = {"blobs": (16, 64, 64, 16), "moons": (16, 64, 64, 16), "digits": (64, 64, 64, 16)}
+"""The encoder on each data set of the table."""
+
 PLAIN_TOO = [name for name in ROWS if not name.startswith("L_Simple") or name in ("L_Simple 1", "L_Simple 1, length")]
 """Rows that are trained without batch norm in the hidden layers as well."""
 
@@ -497,18 +501,17 @@ def run_entry(row: str, data: str, run: Run) -> dict[str, Any]:
     training, at the learning rate with the best mean accuracy of the linear probe, a string for each recorded step.
     """
 
-    def words(values: np.ndarray, digits: int = 4) -> list[str]:
+    def words(values: np.ndarray, digits: int) -> list[str]:
         return [" ".join(f"{v:.{digits}f}" for v in row) for row in values]
 
-    kept = {"center": 4, "within": 4, "rank": 2, "knn": 3, "linear": 3}
     best = int(np.argmax(np.nan_to_num(run.linear[-1]).mean(axis=-1)))
     return {
         "row": row,
         "data": data,
         "norm": run.config.norm,
         "best": best,
-        "end": {name: words(getattr(run, name)[-1], digits) for name, digits in kept.items()},
-        "course": {name: words(getattr(run, name)[:, best], digits) for name, digits in kept.items()},
+        "end": {name: words(getattr(run, name)[-1], digits) for name, digits in DIGITS.items()},
+        "course": {name: words(getattr(run, name)[:, best], digits) for name, digits in DIGITS.items()},
     }
 
 
@@ -552,10 +555,9 @@ def _jobs(options: argparse.Namespace) -> list[_Job]:
         "device": options.device,
         "pairs": options.pairs,
     }
-    widths = {"blobs": (16, 64, 64, 16), "moons": (16, 64, 64, 16), "digits": (64, 64, 64, 16)}
     jobs = []
-    for source in ("images",) if options.images else ("blobs", "moons", "digits"):
-        shape: dict[str, Any] = {"encoder": widths[source]} if source in widths else {}
+    for source in ("images",) if options.images else tuple(WIDTHS):
+        shape: dict[str, Any] = {"encoder": WIDTHS[source]} if source in WIDTHS else {}
         if source == "images":
             shape = {"channels": (3, 32, 64, 128), "encoder": (128, 128, 16)}
         for name in chosen:
