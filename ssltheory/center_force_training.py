@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ssltheory.center import center_rate
+from ssltheory.center_forces import tangent
 from ssltheory.center_record import read_table
 from ssltheory.center_training import ROWS, SEEDS, WIDTHS, Config, State, method_loss, train
 from ssltheory.encoders import Data, digit_data, encode, toy_data
@@ -84,7 +86,7 @@ def measure_forces(config: Config, state: State, x: Tensor, y: Tensor) -> Forces
     """
     if x.shape != y.shape:
         raise ValueError(f"x and y have shapes {tuple(x.shape)} and {tuple(y.shape)}; need the same")
-    found: dict[str, Tensor] = {}
+    found: dict[str, np.ndarray] = {}
     layers = [tuple(p.detach().clone().requires_grad_() for p in layer) for layer in state.encoder]
     parameters = [p for layer in layers for p in layer]
     moving = replace(state, encoder=layers)  # type: ignore[arg-type]
@@ -93,7 +95,8 @@ def measure_forces(config: Config, state: State, x: Tensor, y: Tensor) -> Forces
     losses = {"network": method_loss(config, moving, x, y)[0], "network_invariance": invariance_loss(z1, z2)}
     outward = _slopes(length, parameters)
     for name, loss in losses.items():
-        found[name] = -sum(_each(a * b) for a, b in zip(outward, _slopes(loss, parameters), strict=True))  # type: ignore[assignment]
+        rates = [_each(a * b) for a, b in zip(outward, _slopes(loss, parameters), strict=True)]
+        found[name] = -_array(torch.stack(rates).sum(dim=0))
     # Codes as inputs: an encoder that hands on the first half of what it is given, a teacher the second half.
     with torch.no_grad():
         t1, t2 = (encode(state.teacher[0], v, norm=config.norm).mT for v in (x, y))
@@ -109,7 +112,7 @@ def measure_forces(config: Config, state: State, x: Tensor, y: Tensor) -> Forces
         "repulsion": _center(free1, free2).square().sum(dim=-1) / 2,
     }.items():
         found[name] = _rate(free1, free2, torch.autograd.grad(loss.sum(), (free1, free2)))
-    return Forces(length=_array(length), **{k: _array(v) for k, v in found.items()})
+    return Forces(length=_array(length), **found)
 
 
 def read_forces(data: Mapping[str, Any]) -> dict[tuple[str, str, bool], Forces]:
@@ -136,14 +139,11 @@ def _each(values: Tensor) -> Tensor:
     return values.flatten(1).sum(dim=1)
 
 
-def _rate(z1: Tensor, z2: Tensor, slopes: Sequence[Tensor]) -> Tensor:
-    s = _center(z1, z2)
-    towards = s / s.norm(dim=-1, keepdim=True)
-    pull = torch.zeros_like(s)
-    for z, g in zip((z1, z2), slopes, strict=True):
-        size, u = z.norm(dim=-1, keepdim=True), unit(z)
-        pull -= (size * (g - (g * u).sum(dim=-1, keepdim=True) * u)).sum(dim=-2)
-    return (towards * pull).sum(dim=-1)
+def _rate(z1: Tensor, z2: Tensor, slopes: Sequence[Tensor]) -> np.ndarray:
+    codes, gradient = (np.concatenate([_array(v) for v in pair], axis=-2) for pair in ((z1, z2), slopes))
+    z = codes / np.linalg.norm(codes, axis=-1, keepdims=True)
+    # Losses see no lengths: the gradient in the code of length one is that in the code, times its length.
+    return center_rate(z, np.linalg.norm(codes, axis=-1, keepdims=True) * tangent(z, gradient))
 
 
 def _array(values: Tensor) -> np.ndarray:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Num
+from scipy.special import softmax
 
 from ssltheory import _validate
 from ssltheory.center import unit
@@ -131,8 +132,7 @@ def info_nce_weights(
     z = np.concatenate([z1, z2])
     scores = z @ z.T / temperature
     np.fill_diagonal(scores, -np.inf)
-    p = np.exp(scores - scores.max(axis=1, keepdims=True))
-    p /= p.sum(axis=1, keepdims=True)
+    p = softmax(scores, axis=1)
     return invariance_weights(len(z1)) / temperature - (p + p.T) / (len(z) * temperature)
 
 
@@ -245,9 +245,7 @@ def prototype_gradient(
     W = _validate.shaped("W", W, ("K", z.shape[1]))
     goal = _validate.shaped("goal", goal, (len(z), len(W)))
     temperature = _validate.scalar("temperature", temperature, _validate.positive)
-    scores = z @ W.T / temperature
-    p = np.exp(scores - scores.max(axis=1, keepdims=True))
-    p /= p.sum(axis=1, keepdims=True)
+    p = softmax(z @ W.T / temperature, axis=1)
     return tangent(z, (p - goal) @ W) / (len(z) * temperature)
 
 
